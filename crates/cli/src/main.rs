@@ -1,0 +1,3 @@
+//! The program `stadium`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The YAML peer file of Stadium: parsed, validated, compared.

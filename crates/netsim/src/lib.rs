@@ -1,0 +1,1 @@
+//! Seeded test links in virtual time and as a UDP relay.

@@ -1,0 +1,1 @@
+//! The Stadium daemon as a library: workers, control, routes, reload.

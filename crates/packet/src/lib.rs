@@ -1,0 +1,1 @@
+//! Pure views of IP packets: checksums, segmentation, coalescing.

@@ -1,0 +1,1 @@
+//! StadiumP, the protocol engine, without sockets or clocks.

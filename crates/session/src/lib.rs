@@ -1,0 +1,1 @@
+//! StadiumP sessions as a library, without a TUN.

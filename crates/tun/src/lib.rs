@@ -1,0 +1,1 @@
+//! The TUN driver of Stadium: superpackets in and out.

@@ -1,0 +1,1 @@
+//! Batched UDP datagrams with offload and graceful degradation.
