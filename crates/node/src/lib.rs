@@ -1,1 +1,3 @@
 //! The Stadium daemon as a library: workers, control, routes, reload.
+
+pub mod api;
