@@ -1,0 +1,142 @@
+"""Sessions over time: rekeys, reloads."""
+
+import os
+import signal
+
+from lab import traffic
+from lab.node import settle
+from lab.registry import scenario
+from lab.verdict import at_least, at_most, equal, true, until
+
+
+@scenario("rekey", "a rekey every 2 s under load loses no ping", limit=90)
+def rekey(lab):
+    a, b = lab.pair(env={"STADIUM_TEST_TIMERS": "rekey=2s"})
+    true("STADIUM_TEST_TIMERS" in a.log(), "shortened timers are warned of in the log")
+    first = a.session(b)["id"], a.peer(b)["handshakes"]
+    pings = [traffic.Pinging(a.host, b.v4), traffic.Pinging(b.host, a.v6)]
+    for _ in range(4):
+        traffic.tcp_exchange(a.host, b.host, b.v4, size=8 << 20)
+        settle(2.5)
+    results = [p.stop() for p in pings]
+    for who, result in zip("ab", results):
+        at_least(result.sent, 300, f"pings sent by {who}")
+        equal(result.lost, 0, f"pings lost by {who} of {result.sent}")
+    session, handshakes = a.session(b)["id"], a.peer(b)["handshakes"]
+    true(session != first[0], "the session id changes with a rekey")
+    at_least(handshakes - first[1], 4, "rekeys in about ten seconds")
+    for node in (a, b):
+        for reason in ("bad_tag", "unknown_index", "replay"):
+            equal(node.drops()[reason], 0, f"drops for {reason} at {node.label}")
+
+
+@scenario("idle-no-rekey", "a session without payload is not rekeyed")
+def idle_no_rekey(lab):
+    a, b = lab.pair(env={"STADIUM_TEST_TIMERS": "rekey=2s"})
+    settle(3)  # the session that carried the first handshake may still renew once
+    before = a.peer(b)["handshakes"]
+    settle(5)
+    at_most(a.peer(b)["handshakes"] - before, 1, "handshakes of an idle pair in five seconds")
+
+
+@scenario("reload-1000", "a thousand reloads with traffic: no ping lost, same session, no descriptor or memory lost", limit=240)
+def reload_thousand(lab):
+    a, b = lab.pair()
+    extra = lab.node("extra", host=a.host)  # never started: a peer that comes and goes
+    pinging = traffic.Pinging(a.host, b.v4)
+    base = list(a.config["peers"])
+    a.add_peer(extra, endpoint="10.77.9.9:9", allowed=["10.7.9.0/24"])
+    with_extra = list(a.config["peers"])
+
+    def reload(i):
+        a.config["peers"] = with_extra if i % 2 == 0 else base
+        if i % 10 == 9:
+            a.write()
+            os.kill(a.pid, signal.SIGHUP)
+        else:
+            a.reload()
+
+    for i in range(50):
+        reload(i)
+    session = a.session(b)["id"]
+    settle(0.5)
+    before = a.descriptors(), a.rss_kib(), len(os.listdir(f"/proc/{a.pid}/task"))
+    for i in range(50, 1000):
+        reload(i)
+    settle(0.5)
+    after = a.descriptors(), a.rss_kib(), len(os.listdir(f"/proc/{a.pid}/task"))
+    result = pinging.stop()
+    print(f"descriptors, RSS KiB, threads: {before} -> {after}; pings {result.sent}, lost {result.lost}")
+    equal(result.lost, 0, f"pings lost of {result.sent}")
+    equal(a.session(b)["id"], session, "session id of the peer that never changed")
+    equal(after[0], before[0], "open descriptors")
+    equal(after[2], before[2], "threads")
+    at_most(after[1] - before[1], 4096, "KiB of memory gained")
+    equal(len(a.status()["peers"]), 1, "peers in the end")
+
+
+@scenario("reload", "peers added, removed and changed in the running daemon; the others keep their session")
+def reload(lab):
+    a, b, c = lab.node("a"), lab.node("b"), lab.node("c")
+    for node in (b, c):
+        node.add_peer(a, endpoint=None)
+    a.add_peer(b)
+    for node in (b, c, a):
+        node.up()
+    a.wait()
+    session = a.session(b)["id"]
+
+    entry = a.add_peer(c)
+    a.reload("--diff", check=None)
+    a.reload()
+    until("the new peer answers", lambda: traffic.reaches(a.host, c.v4), timeout=5)
+    equal(a.session(b)["id"], session, "b's session after c was added")
+
+    entry["allowed_ips"] = [f"{c.v4}/32", "192.168.50.0/24"]
+    a.reload()
+    true("stadium0" in a.host.ip("route", "get", "192.168.50.1").out, "the new prefix is routed")
+    equal(a.peer(c)["allowed_ips"], [f"{c.v4}/32", "192.168.50.0/24"], "allowed IPs after the change")
+    traffic.must_reach(a.host, c.v4, "c after a change of its prefixes")
+
+    a.config["peers"].remove(entry)
+    a.reload()
+    equal([p["name"] for p in a.status()["peers"]], ["b"], "peers after the removal")
+    equal(traffic.ping(a.host, c.v4, count=2, wait=0.3).received, 0, "replies from the removed peer")
+    true("192.168.50.0/24" not in a.host.ip("route", "show", "table", "all").out, "its route is gone")
+    equal(a.session(b)["id"], session, "b's session in the end")
+
+
+@scenario("reload-bad", "a bad file changes nothing: exit 2, the place named, traffic untouched")
+def reload_bad(lab):
+    a, b = lab.pair()
+    session, before = a.session(b)["id"], a.host.snapshot()
+    with open(a.file) as good:
+        text = good.read()
+    for bad in (text.replace("allowed_ips", "alowed_ips"), text.replace("10.7.0.", "10.7.0.x"), "interface: [", ""):
+        with open(a.file, "w") as out:
+            out.write(bad)
+        result = a.reload(check=2, write=False)
+        true(a.file in result.err, f"the error names the file: {result}")
+        traffic.must_reach(a.host, b.v4, count=1)
+    with open(a.file, "w") as out:
+        out.write(text.replace("allowed_ips", "alowed_ips"))
+    a.process.send_signal(signal.SIGHUP)
+    settle(0.5)
+    equal(a.process.poll(), None, "the daemon runs after SIGHUP with a bad file")
+    equal(a.session(b)["id"], session, "session id")
+    equal(a.host.snapshot(), before, "addresses and routes")
+    true("alowed_ips" in a.log(), "the log says what is wrong with the file")
+
+
+@scenario("reload-keys", "a changed preshared key re-handshakes; the same key on both sides meets again")
+def reload_keys(lab):
+    a, b = lab.pair()
+    session = a.session(b)["id"]
+    psk = a.genpsk()
+    for node in (a, b):
+        node.write_secret("pair.psk", psk)
+        node.config["peers"][0]["preshared_key_file"] = "pair.psk"
+        node.reload()
+    until("a reaches b under the new key", lambda: traffic.reaches(a.host, b.v4, wait=0.5), timeout=10)
+    true(a.session(b)["id"] != session or a.peer(b)["handshakes"] > 1, "a new handshake took place")
+    traffic.must_reach(b.host, a.v4)
