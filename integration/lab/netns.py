@@ -40,6 +40,13 @@ class Namespace:
             self.remove()
             raise
 
+    @classmethod
+    def existing(cls, name):
+        """A namespace that is there already."""
+        found = cls.__new__(cls)
+        found.name = found.label = name
+        return found
+
     def command(self, *argv):
         return ["ip", "netns", "exec", self.name, *map(str, argv)]
 

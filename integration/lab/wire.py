@@ -13,6 +13,7 @@ SOL_PACKET, PACKET_VNET_HDR = 263, 15
 ETH_P_ALL = 3
 VNET_LEN = 10
 GSO_UDP_L4 = 5
+ARPHRD_NONE = 65534
 PACKET_OUTGOING = 4
 
 
@@ -48,6 +49,8 @@ class Capture:
             self.sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
             self.sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
             self.sock.bind((interface, ETH_P_ALL))
+        # a TUN has no link header, a veth an Ethernet one
+        self.offset = VNET_LEN + (0 if self.sock.getsockname()[3] == ARPHRD_NONE else 14)
         self.datagrams = []
         self.frames = []
         self.running = True
@@ -61,7 +64,7 @@ class Capture:
                 continue
             frame, where = self.sock.recvfrom(1 << 17)
             gso_type, gso_size = frame[1] & 0x7F, struct.unpack_from("=H", frame, 4)[0]
-            packet = frame[VNET_LEN + 14:]
+            packet = frame[self.offset:]
             self.frames.append(packet)
             parsed = parse(packet, where[2] == PACKET_OUTGOING)
             if parsed is None:

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 
-from . import netns, shell
+from . import shell
 from .netns import Namespace, address, veth
 from .node import Node
 
@@ -125,9 +125,7 @@ def sweep(tag):
     for line in listed.splitlines():
         name = line.split()[0] if line.split() else ""
         if name.startswith(f"{tag}-"):
-            left = netns.Namespace.__new__(netns.Namespace)
-            left.name, left.label = name, name
-            attempt(left.remove)
+            attempt(Namespace.existing(name).remove)
             shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
     for entry in os.listdir(tempfile.gettempdir()):
         if entry.startswith(f"{tag}-"):
