@@ -39,6 +39,18 @@ def idle_no_rekey(lab):
     at_most(a.peer(b)["handshakes"] - before, 1, "handshakes of an idle pair in five seconds")
 
 
+@scenario("expiry", "an idle session ends at its time, its keys are wiped, and the next packet makes a new one")
+def expiry(lab):
+    a, b = lab.pair(env={"STADIUM_TEST_TIMERS": "rekey=2s,reject=4s,wipe=7s"})
+    traffic.must_reach(a.host, b.v4)
+    first = b.session(a)["id"]
+    for node, other in ((a, b), (b, a)):
+        until(f"{node.label} has no session any more", lambda n=node, o=other: n.peer(o)["session"] is None, timeout=25)
+        equal(node.peer(other)["state"], "idle", f"state at {node.label}")
+    until("the next packet gets through", lambda: traffic.reaches(b.host, a.v4, wait=0.5), timeout=5)
+    true(b.session(a)["id"] != first, "it took a new session")
+
+
 @scenario("reload-1000", "a thousand reloads with traffic: no ping lost, same session, no descriptor or memory lost", limit=240)
 def reload_thousand(lab):
     a, b = lab.pair()
