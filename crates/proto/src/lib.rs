@@ -13,3 +13,5 @@ pub mod routes;
 pub mod session;
 pub mod shared;
 pub mod timers;
+pub mod lbm;
+pub mod wire;
