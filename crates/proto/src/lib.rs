@@ -15,3 +15,4 @@ pub mod shared;
 pub mod timers;
 pub mod lbm;
 pub mod wire;
+pub mod handshake;

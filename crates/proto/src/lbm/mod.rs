@@ -17,7 +17,7 @@ mod request;
 
 pub use cell::Cell;
 pub use consent::{ConsentCells, SessionCells, StatusCells};
-pub use decode::{LbmError, Map, Problem, Value, read_version};
+pub use decode::{Items, LbmError, Map, Problem, Value, read_version};
 pub use encode::Encoder;
 pub use list::AlgorithmList;
 pub use request::{RequestCells, SIGNATURE_ED25519};
