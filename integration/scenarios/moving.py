@@ -6,10 +6,11 @@ import time
 
 from lab import traffic
 from lab.netns import address, veth
-from lab.node import PORT, settle
+from lab.node import PORT, endpoint, settle
 from lab.registry import scenario
 from lab.relay import Relay
 from lab.verdict import at_most, equal, true, until
+from lab.wire import capturing
 
 
 def move(lab, host, number):
@@ -196,3 +197,53 @@ def endpoint_name_unknown(lab):
     until("b is reached once the name resolves", lambda: traffic.reaches(a.host, b.v4, wait=0.5), timeout=30, every=0.3)
     print(f"reached {time.monotonic() - start:.1f} s after the name appeared")
     equal(a.peer(b)["last_error"], None, "last_error once it works")
+
+
+def addressed(lab, outer):
+    """`b` has two addresses; `a` speaks to the second."""
+    a, b = lab.node("a"), lab.node("b")
+    second = "10.77.2.77" if outer == 4 else "fd77:2::77"
+    address(b.host, "eth0", f"{second}/{24 if outer == 4 else 64}")
+    a.add_peer(b, endpoint=endpoint(second, PORT))
+    b.add_peer(a, endpoint=None)
+    b.up()
+    a.up()
+    with capturing(lab.router, b.host.wire) as wire:
+        a.wait()
+        traffic.must_reach(a.host, b.v4)
+        traffic.must_reach(b.host, a.v4)
+        traffic.tcp_exchange(b.host, a.host, a.v4, size=1 << 20)
+        own = (b.host.v4, b.host.v6, second)
+        sources = {d.source for d in wire.datagrams if d.source in own}
+    equal(sources, {second}, "addresses that b answered from")
+    equal(a.peer(b)["endpoint"], endpoint(second, PORT), "endpoint of b at a")
+    # the address goes away: b takes another one, and a follows
+    b.host.ip("addr", "del", f"{second}/{24 if outer == 4 else 64}", "dev", "eth0")
+    until("b reaches a from its other address", lambda: traffic.reaches(b.host, a.v4, wait=0.5), timeout=8)
+    until("a follows b", lambda: a.peer(b)["endpoint"] == b.endpoint(outer), timeout=5)
+    traffic.must_reach(a.host, b.v4, "a to b at its other address")
+
+
+scenario("answer-address", "answers leave from the IPv4 address that was spoken to; if it goes, from another", outer=4)(addressed)
+scenario("answer-address-6", "answers leave from the IPv6 address that was spoken to; if it goes, from another", outer=6)(addressed)
+
+
+@scenario("unreachable", "no route to the endpoint: `network unreachable`; with the route back, traffic at once")
+def unreachable(lab):
+    a, b = lab.node("a"), lab.node("b")
+    a.add_peer(b)
+    b.add_peer(a, endpoint=None)
+    b.up()
+    a.up()
+    a.host.ip("route", "del", "default")
+    traffic.ping(a.host, b.v4, count=2, wait=0.3)
+    until("the status says so", lambda: a.peer(b)["last_error"] == "network unreachable", timeout=10)
+    equal(a.peer(b)["session"], None, "session")
+    a.host.ip("route", "add", "default", "via", "10.77.1.1")
+    until("b is reached", lambda: traffic.reaches(a.host, b.v4, wait=0.5), timeout=10)
+    equal(a.peer(b)["last_error"], None, "last_error once it works")
+    # and in mid-session
+    a.host.ip("route", "del", "default")
+    equal(traffic.ping(a.host, b.v4, count=3, wait=0.2).received, 0, "replies with no route")
+    a.host.ip("route", "add", "default", "via", "10.77.1.1")
+    traffic.must_reach(a.host, b.v4, "with the route back")
