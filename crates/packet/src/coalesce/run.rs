@@ -206,10 +206,8 @@ impl Open {
         }
         self.next_seq = self.next_seq.wrapping_add(len as u32);
         self.ends_with_push = packet.ends_run;
-        let is_complete = packet.ends_run
-            || len < self.size
-            || self.count == RUN_PACKETS_MAX
-            || self.total + self.size > LENGTH_MAX;
+        // a run that has no room for another packet of full size may still take a shorter last one
+        let is_complete = packet.ends_run || len < self.size || self.count == RUN_PACKETS_MAX;
         if is_complete { Extended::Complete } else { Extended::Open }
     }
 
