@@ -1,3 +1,5 @@
 //! The Stadium daemon as a library: workers, control, routes, reload.
 
 pub mod api;
+pub mod resolve;
+pub mod system;

@@ -1,0 +1,450 @@
+//! From a peer file's wishes and the machine's state to an ordered list of operations.
+//!
+//! A plan is computed, never executed, here: `up` applies it, `up --dry-run` prints it, `reload`
+//! compares two of them. Planning refuses what could only half work.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::error::{ErrorKind, SystemError};
+use super::facts::{Facts, RouteFact};
+use super::hooks::{Hook, HookEnvironment, HookStage, HookTrust};
+use super::operation::{Family, Link, Operation, Route, TABLE_MAIN, Target};
+use super::policy::{MarkMode, Policy, SwitchMode};
+
+/// How many instances of one warning are named before the rest is only counted.
+const NAMED: usize = 3;
+
+/// The most pairs of prefixes compared in search of overlaps that are only worth a warning.
+const OVERLAP_WORK: usize = 1_000_000;
+
+/// Where routes for allowed IPs go (`interface.routes`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RouteMode {
+    /// Into table `main`; default routes by policy routing.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// All of them into this table, without rules.
+    Table(u32),
+}
+
+/// The commands of `interface.hooks`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Hooks {
+    /// Before the interface is made.
+    pub pre_up: Vec<String>,
+    /// When everything stands.
+    pub post_up: Vec<String>,
+    /// Before anything is taken down.
+    pub pre_down: Vec<String>,
+    /// When everything is gone.
+    pub post_down: Vec<String>,
+}
+
+impl Hooks {
+    /// The commands of one stage.
+    pub fn of(&self, stage: HookStage) -> &[String] {
+        match stage {
+            HookStage::PreUp => &self.pre_up,
+            HookStage::PostUp => &self.post_up,
+            HookStage::PreDown => &self.pre_down,
+            HookStage::PostDown => &self.post_down,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pre_up.is_empty()
+            && self.post_up.is_empty()
+            && self.pre_down.is_empty()
+            && self.post_down.is_empty()
+    }
+}
+
+/// What a validated peer file wants of the system.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InterfaceSpec {
+    /// The interface's name.
+    pub name: String,
+    /// Its index, 0 while it does not exist.
+    pub index: u32,
+    /// Its MTU in bytes, resolved (see [`super::auto_mtu`]).
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// The allowed IPs of all peers.
+    pub allowed_ips: Vec<IpNet>,
+    /// `interface.routes`.
+    pub routes: RouteMode,
+    /// `interface.fwmark`.
+    pub fwmark: MarkMode,
+    /// `interface.kill_switch`.
+    pub kill_switch: SwitchMode,
+    /// The known addresses of the peers, to notice tunnels that would carry themselves.
+    pub endpoints: Vec<IpAddr>,
+    /// `interface.hooks`.
+    pub hooks: Hooks,
+    /// Whether they may run.
+    pub hook_trust: HookTrust,
+    /// The peer file's path, for the hooks.
+    pub file: PathBuf,
+}
+
+impl InterfaceSpec {
+    /// A wish for nothing but a name and an MTU.
+    pub fn new(name: impl Into<String>, mtu: u32) -> Self {
+        Self {
+            name: name.into(),
+            index: 0,
+            mtu,
+            addresses: Vec::new(),
+            allowed_ips: Vec::new(),
+            routes: RouteMode::default(),
+            fwmark: MarkMode::default(),
+            kill_switch: SwitchMode::default(),
+            endpoints: Vec::new(),
+            hooks: Hooks::default(),
+            hook_trust: HookTrust::Trusted,
+            file: PathBuf::new(),
+        }
+    }
+
+    fn link(&self) -> Link {
+        Link { name: self.name.clone(), index: self.index }
+    }
+}
+
+/// The ordered operations that bring an interface up, and what belongs to them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The interface.
+    pub link: Link,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// What is done once the interface exists, in this order.
+    pub operations: Vec<Operation>,
+    /// The mark our own datagrams must carry from before the first rule stands, 0-less.
+    pub fwmark: Option<u32>,
+    /// The policy routing of a default route, kept across reloads.
+    pub policy: Option<Policy>,
+    /// What is legal but probably not meant, in plain words.
+    pub warnings: Vec<String>,
+    hooks: Hooks,
+    file: PathBuf,
+}
+
+impl Plan {
+    /// Computes the plan for `spec` on a machine that looks like `facts`.
+    ///
+    /// `running` is the plan in force at a reload: its policy numbers are kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] for a prefix that another interface has in the same table with the
+    /// same metric, [`ErrorKind::Unsupported`] for wishes that contradict each other or the
+    /// machine, [`ErrorKind::Hook`] for hooks that may not run.
+    pub fn new(
+        spec: &InterfaceSpec,
+        facts: &Facts,
+        running: Option<&Self>,
+    ) -> Result<Self, SystemError> {
+        refuse_untrusted_hooks(spec)?;
+        let mut warnings = Vec::new();
+        warn_of_addresses(spec, facts, &mut warnings);
+
+        let link = spec.link();
+        let mut operations = vec![Operation::SetMtu { link: link.clone(), mtu: spec.mtu }];
+        operations.extend(
+            unique(&spec.addresses)
+                .map(|address| Operation::AddAddress { link: link.clone(), address }),
+        );
+        operations.push(Operation::SetUp(link.clone()));
+
+        let allowed: Vec<IpNet> =
+            unique(&spec.allowed_ips.iter().map(IpNet::trunc).collect::<Vec<_>>()).collect();
+        let defaults: Vec<Family> = Family::BOTH
+            .into_iter()
+            .filter(|f| spec.routes == RouteMode::Auto && allowed.contains(&f.default_prefix()))
+            .collect();
+        let policy =
+            Policy::choose(spec, &defaults, facts, running.and_then(|p| p.policy.as_ref()))?;
+        if let Some(policy) = &policy {
+            operations.extend(policy.operations(&link));
+            policy.warn(facts, &mut warnings);
+        }
+
+        let routes = device_routes(spec, &link, &allowed);
+        refuse_conflicts(&routes, facts, &mut warnings)?;
+        warn_of_overlaps(&routes, facts, &mut warnings);
+        warn_of_loops(spec, &routes, facts, &mut warnings);
+        operations.extend(routes.into_iter().map(Operation::AddRoute));
+
+        let fwmark = policy.as_ref().map(|p| p.mark).or(match spec.fwmark {
+            MarkMode::Number(mark) => Some(mark),
+            MarkMode::Auto | MarkMode::Off => None,
+        });
+        Ok(Self {
+            link,
+            mtu: spec.mtu,
+            operations,
+            fwmark,
+            policy,
+            warnings,
+            hooks: spec.hooks.clone(),
+            file: spec.file.clone(),
+        })
+    }
+
+    /// The same plan for the interface that now exists under `index`.
+    #[must_use]
+    pub fn with_index(mut self, index: u32) -> Self {
+        self.link.index = index;
+        for operation in &mut self.operations {
+            match operation {
+                Operation::SetMtu { link, .. }
+                | Operation::AddAddress { link, .. }
+                | Operation::RemoveAddress { link, .. }
+                | Operation::SetUp(link)
+                | Operation::SetDown(link) => link.index = index,
+                Operation::AddRoute(route) | Operation::RemoveRoute(route) => {
+                    if let Target::Device(link) = &mut route.target {
+                        link.index = index;
+                    }
+                }
+                Operation::AddRule(_) | Operation::RemoveRule(_) | Operation::RunHook(_) => {}
+            }
+        }
+        self
+    }
+
+    /// The hooks of one stage as operations; `port` is the bound UDP port, 0 if none yet.
+    pub fn hooks(&self, stage: HookStage, port: u16) -> Vec<Operation> {
+        let environment = HookEnvironment {
+            interface: self.link.name.clone(),
+            file: self.file.clone(),
+            mtu: self.mtu,
+            port,
+        };
+        let hook = |command: &String| {
+            let (command, environment) = (command.clone(), environment.clone());
+            Operation::RunHook(Hook { stage, command, environment })
+        };
+        self.hooks.of(stage).iter().map(hook).collect()
+    }
+}
+
+/// Prints what `up` would do, one step a line, for `up --dry-run`.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for hook in self.hooks(HookStage::PreUp, 0) {
+            writeln!(f, "{hook}")?;
+        }
+        if let Some(mark) = self.fwmark {
+            writeln!(f, "mark own datagrams {mark:#x}")?;
+        }
+        writeln!(f, "create interface {}", self.link)?;
+        for operation in &self.operations {
+            writeln!(f, "{operation}")?;
+        }
+        for hook in self.hooks(HookStage::PostUp, 0) {
+            writeln!(f, "{hook}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the first of equals, in order.
+fn unique(prefixes: &[IpNet]) -> impl Iterator<Item = IpNet> {
+    let mut seen = HashSet::with_capacity(prefixes.len());
+    prefixes.iter().copied().filter(move |p| seen.insert(*p))
+}
+
+fn refuse_untrusted_hooks(spec: &InterfaceSpec) -> Result<(), SystemError> {
+    match &spec.hook_trust {
+        HookTrust::Untrusted(why) if !spec.hooks.is_empty() => {
+            let file = spec.file.display();
+            Err(SystemError::new(
+                ErrorKind::Hook,
+                format!("the hooks of {file} may not run: {why}"),
+            )
+            .with_remedy(format!("chown root {file} && chmod go-w {file}, or remove the hooks")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The routes of allowed IPs into the interface.
+fn device_routes(spec: &InterfaceSpec, link: &Link, allowed: &[IpNet]) -> Vec<Route> {
+    let table = match spec.routes {
+        RouteMode::Off => return Vec::new(),
+        RouteMode::Auto => TABLE_MAIN,
+        RouteMode::Table(table) => table,
+    };
+    // The kernel itself routes the networks of the addresses, in main only; an IPv4 host address
+    // has none there.
+    let connected: HashSet<IpNet> = spec
+        .addresses
+        .iter()
+        .filter(|a| table == TABLE_MAIN && (a.prefix_len() < 32 || a.addr().is_ipv6()))
+        .map(IpNet::trunc)
+        .collect();
+    allowed
+        .iter()
+        // A default route in auto mode belongs to the policy.
+        .filter(|p| spec.routes != RouteMode::Auto || p.prefix_len() > 0)
+        .filter(|p| !connected.contains(p))
+        .map(|p| Route { destination: *p, target: Target::Device(link.clone()), table, metric: 0 })
+        .collect()
+}
+
+/// Says who has a route.
+fn owner(fact: &RouteFact, facts: &Facts) -> String {
+    let by = match fact.protocol {
+        super::ROUTE_PROTOCOL => " (another Stadium)",
+        2 => " (its own network)",
+        16 => " (DHCP)",
+        _ => "",
+    };
+    match fact.index.and_then(|index| facts.link_name(index)) {
+        Some(name) => format!("dev {name}{by}"),
+        None if fact.unreachable => "an unreachable route".to_owned(),
+        None => "a route of another program".to_owned(),
+    }
+}
+
+/// Refuses a prefix that the kernel would refuse, and warns of one that only one side can have.
+fn refuse_conflicts(
+    routes: &[Route],
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Result<(), SystemError> {
+    let mut present: HashMap<(IpNet, u32), Vec<&RouteFact>> = HashMap::new();
+    for fact in &facts.routes {
+        present.entry((fact.destination, fact.table)).or_default().push(fact);
+    }
+    for route in routes {
+        let Target::Device(link) = &route.target else { continue };
+        let metric = if route.destination.addr().is_ipv4() { 0 } else { 1024 };
+        for fact in present.get(&(route.destination, route.table)).into_iter().flatten() {
+            // Our own interface: a reload.
+            if link.index != 0 && fact.index == Some(link.index) {
+                continue;
+            }
+            let prefix = route.destination;
+            let owner = owner(fact, facts);
+            if fact.metric == metric {
+                return Err(SystemError::new(
+                    ErrorKind::Exists,
+                    format!("allowed_ips {prefix} cannot be routed to {link}: {owner} has it"),
+                )
+                .with_remedy(
+                    "take the prefix out of allowed_ips, remove that route, or set \
+                     interface.routes to off or {table: N}",
+                ));
+            }
+            let wins = if fact.metric < metric { "that route" } else { "the tunnel" };
+            warnings.push(format!(
+                "allowed_ips {prefix} is also routed to {owner} with metric {}: {wins} wins",
+                fact.metric
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of routes of others that take a part of a prefix out of the tunnel.
+fn warn_of_overlaps(routes: &[Route], facts: &Facts, warnings: &mut Vec<String>) {
+    let others: Vec<&RouteFact> =
+        facts.routes.iter().filter(|f| !f.ours && f.destination.prefix_len() > 0).collect();
+    if others.len().saturating_mul(routes.len()) > OVERLAP_WORK {
+        return;
+    }
+    for route in routes {
+        let Target::Device(link) = &route.target else { continue };
+        let inside: Vec<&&RouteFact> = others
+            .iter()
+            .filter(|f| {
+                f.table == route.table
+                    && f.destination != route.destination
+                    && route.destination.contains(&f.destination)
+                    && (link.index == 0 || f.index != Some(link.index))
+                    // IPv6 has these two on every interface.
+                    && !is_link_local(&f.destination)
+            })
+            .collect();
+        if inside.is_empty() {
+            continue;
+        }
+        let mut named: Vec<String> = inside
+            .iter()
+            .take(NAMED)
+            .map(|f| format!("{} {}", f.destination, owner(f, facts)))
+            .collect();
+        if inside.len() > NAMED {
+            named.push(format!("{} more", inside.len() - NAMED));
+        }
+        warnings.push(format!(
+            "a part of allowed_ips {} stays outside the tunnel: {}",
+            route.destination,
+            named.join(", ")
+        ));
+    }
+}
+
+fn is_link_local(prefix: &IpNet) -> bool {
+    match prefix.addr() {
+        IpAddr::V4(address) => address.is_link_local() || address.is_multicast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    }
+}
+
+/// Warns of peers that would only be reached through the tunnel to them.
+fn warn_of_loops(
+    spec: &InterfaceSpec,
+    routes: &[Route],
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) {
+    for endpoint in &spec.endpoints {
+        let ours = routes
+            .iter()
+            .filter(|r| r.table == TABLE_MAIN && r.destination.contains(endpoint))
+            .max_by_key(|r| r.destination.prefix_len());
+        let Some(ours) = ours else { continue };
+        // A host on a network of this machine, or with a route of its own, is reached directly.
+        let closer = facts.routes.iter().any(|f| {
+            f.table == TABLE_MAIN
+                && !f.ours
+                && f.destination.contains(endpoint)
+                && f.destination.prefix_len() > ours.destination.prefix_len()
+        });
+        if !closer {
+            warnings.push(format!(
+                "the endpoint {endpoint} lies inside allowed_ips {}: the tunnel would carry its \
+                 own datagrams; narrow the prefix or set interface.routes to {{table: N}}",
+                ours.destination
+            ));
+        }
+    }
+}
+
+/// Warns of addresses and networks that this machine has elsewhere already.
+fn warn_of_addresses(spec: &InterfaceSpec, facts: &Facts, warnings: &mut Vec<String>) {
+    for address in &spec.addresses {
+        for fact in facts.addresses.iter().filter(|f| spec.index == 0 || f.index != spec.index) {
+            let Some(name) = facts.link_name(fact.index) else { continue };
+            if fact.address.addr() == address.addr() {
+                warnings.push(format!("address {} is also assigned to {name}", address.addr()));
+            } else if fact.address.trunc() == address.trunc() && !is_link_local(address) {
+                warnings.push(format!("network {} is also that of {name}", address.trunc()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
