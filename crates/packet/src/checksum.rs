@@ -23,18 +23,12 @@ pub enum Checksum {
     Partial,
 }
 
-/// Counts the bytes of one stride of the inner loop: four 16-byte vectors.
-const STRIDE: usize = 64;
-/// Counts the 32-bit lanes of one stride.
-const LANES: usize = STRIDE / 4;
-/// Bounds the bytes summed before the lanes are folded, so that no lane's sum of 16-bit halves
-/// reaches 2^32.
-const BLOCK: usize = 1 << 20;
-const _: () = assert!(BLOCK.is_multiple_of(STRIDE) && (BLOCK / STRIDE) < 0x1_0000);
+/// Shortest slice that is summed with vectors; headers are shorter and must not pay for them.
+const LONG: usize = 64;
 
 /// Accumulates 16-bit words towards an internet checksum.
 ///
-/// The value is not folded until [`fold`](Self::fold): 2^48 words fit.
+/// The value is not folded until [`fold`](Self::fold): 2^32 words of 32 bits fit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -45,22 +39,7 @@ impl Sum {
     /// Sums `bytes`; a last odd byte counts as the high half of a word (RFC 1071 §4.1).
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
-        // headers are short: they must not pay for the lanes
-        if bytes.len() < STRIDE { Self(tail(bytes)) } else { Self::of_long(bytes) }
-    }
-
-    #[inline(never)]
-    fn of_long(bytes: &[u8]) -> Self {
-        let mut total = 0u64;
-        for block in bytes.chunks(BLOCK) {
-            let (strides, rest) = block.as_chunks::<STRIDE>();
-            let mut lanes = Lanes::default();
-            for stride in strides {
-                lanes.add(stride);
-            }
-            total = total.wrapping_add(lanes.total()).wrapping_add(tail(rest));
-        }
-        Self(total)
+        if bytes.len() < LONG { Self(of_short(bytes)) } else { Self(of_long(bytes)) }
     }
 
     /// Copies `from` into `to` and sums it on the way.
@@ -143,53 +122,42 @@ impl Sum {
     }
 }
 
-/// Sixteen parallel sums of 32-bit words.
+/// Sums many bytes.
 ///
-/// `all` wraps, `high` counts the upper halves; together they give the sum of both halves with
-/// three vector operations a load instead of the four that widening takes.
-#[derive(Default)]
-struct Lanes {
-    all: [u32; LANES],
-    high: [u32; LANES],
+/// `all` adds words of 64 bits and wraps, `high` adds their upper halves; together they give the sum
+/// of both halves, exactly. So written the loop is vectorised with three operations a load; widening
+/// takes four, and measured twice the time. Unrolling by hand or fusing the loop with a copy gained
+/// nothing.
+#[inline(never)]
+fn of_long(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut all = 0u64;
+    let mut high = 0u64;
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
+        all = all.wrapping_add(word);
+        high = high.wrapping_add(word >> 32);
+    }
+    let low = all.wrapping_sub(high << 32);
+    low.wrapping_add(high).wrapping_add(of_short(rest))
 }
 
-impl Lanes {
-    #[inline(always)]
-    fn add(&mut self, stride: &[u8; STRIDE]) {
-        let (longs, _) = stride.as_chunks::<4>();
-        for ((all, high), long) in self.all.iter_mut().zip(&mut self.high).zip(longs) {
-            let long = u32::from_ne_bytes(*long);
-            *all = all.wrapping_add(long);
-            *high = high.wrapping_add(long >> 16);
-        }
-    }
-
-    #[inline(always)]
-    fn total(&self) -> u64 {
-        let mut total = 0u64;
-        for (all, high) in self.all.iter().zip(&self.high) {
-            let low = all.wrapping_sub(high << 16);
-            total += u64::from(low) + u64::from(*high);
-        }
-        total
-    }
-}
-
-/// Sums fewer than [`STRIDE`] bytes.
+/// Sums a few bytes.
 #[inline(always)]
-fn tail(bytes: &[u8]) -> u64 {
+fn of_short(bytes: &[u8]) -> u64 {
     let (longs, rest) = bytes.as_chunks::<4>();
-    let mut total: u64 = longs.iter().map(|long| u64::from(u32::from_ne_bytes(*long))).sum();
-    let last = match *rest {
-        [] => 0,
-        [a] => u16::from_ne_bytes([a, 0]),
-        [a, b] => u16::from_ne_bytes([a, b]),
-        [a, b, c, ..] => {
-            total += u64::from(u16::from_ne_bytes([a, b]));
-            u16::from_ne_bytes([c, 0])
-        }
-    };
-    total + u64::from(last)
+    let mut total = 0u64;
+    for long in longs {
+        total = total.wrapping_add(u64::from(u32::from_ne_bytes(*long)));
+    }
+    let (pairs, last) = rest.as_chunks::<2>();
+    for pair in pairs {
+        total = total.wrapping_add(u64::from(u16::from_ne_bytes(*pair)));
+    }
+    match last {
+        [last] => total.wrapping_add(u64::from(u16::from_ne_bytes([*last, 0]))),
+        _ => total,
+    }
 }
 
 /// Updates a checksum after one of the words that it covers went from `old` to `new`, all in wire

@@ -102,8 +102,8 @@ proptest! {
 }
 
 #[test]
-fn sums_more_than_a_block() {
-    // the lanes hold their worst case
+fn sums_megabytes_of_ones() {
+    // the worst case for what carries
     for len in [1 << 20, (1 << 20) + 63, (3 << 20) + 1] {
         let bytes = vec![0xff; len];
         assert_eq!(Sum::of(&bytes).checksum(), naive(&bytes).to_be_bytes(), "{len}");
