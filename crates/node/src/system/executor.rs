@@ -5,7 +5,7 @@
 //! to another namespace, or deleted by hand, comes down quietly.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use futures_util::future::join_all;
@@ -131,11 +131,14 @@ impl System {
         }
     }
 
-    /// Resolves `interface.mtu: auto` over the endpoints.
-    pub async fn auto_mtu(&self, endpoints: &[IpAddr], mark: Option<u32>) -> u32 {
+    /// Resolves `interface.mtu: auto` over the endpoints; `None` is one that has no address yet.
+    pub async fn auto_mtu(&self, endpoints: &[Option<IpAddr>], mark: Option<u32>) -> u32 {
         let mut paths = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            paths.push((*endpoint, self.path_mtu(*endpoint, mark).await));
+            paths.push(match endpoint {
+                Some(address) => (*address, self.path_mtu(*address, mark).await),
+                None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
+            });
         }
         auto_mtu(paths)
     }
@@ -292,12 +295,7 @@ impl System {
     ///
     /// An interface that was moved to another namespace is left to vanish with its descriptor.
     pub async fn take_down(&self, mut applied: Applied, state: &mut StateFile) -> Vec<SystemError> {
-        let link = &applied.plan.link;
-        let here = matches!(
-            self.link_by_index(link.index).await,
-            Ok(Some(found)) if found.link.name == link.name
-        );
-        if !here {
+        if !self.is_here(&applied.plan.link).await {
             // Another interface may have the index by now. Routes and rules name themselves ours.
             applied.done.retain(|step| {
                 matches!(step.operation, Operation::AddRoute(_) | Operation::AddRule(_))
@@ -306,10 +304,17 @@ impl System {
         self.retreat(applied.done, state).await
     }
 
+    /// Whether an interface is in our namespace under its index and name.
+    async fn is_here(&self, link: &Link) -> bool {
+        let found = self.link_by_index(link.index).await;
+        matches!(found, Ok(Some(found)) if found.link.name == link.name)
+    }
+
     /// Changes what stands into what `new` wants, without touching what both want.
     ///
     /// Returns what was done. New addresses come before old ones go, so that the kernel does not
-    /// flush the routes of an interface whose last address goes.
+    /// flush the routes of an interface whose last address goes. While the interface is in another
+    /// namespace its addresses and routes are the operator's: only the rest changes.
     ///
     /// # Errors
     /// The first failure; what stood before is restored.
@@ -319,6 +324,12 @@ impl System {
         new: Plan,
         state: &mut StateFile,
     ) -> Result<Vec<Operation>, SystemError> {
+        let mut new = new;
+        if !self.is_here(&applied.plan.link).await {
+            tracing::info!("{} is in another namespace: its routes stay as they are", new.link);
+            applied.done.retain(|step| device(&step.operation).is_none());
+            new.operations.retain(|operation| device(operation).is_none());
+        }
         let wanted: HashSet<&Operation> = new.operations.iter().collect();
         let present: HashSet<&Operation> =
             applied.done.iter().map(|step| &step.operation).collect();
@@ -387,12 +398,9 @@ impl System {
     /// and with them the routes of the interface. It is our interface's own setting. Where it
     /// cannot be had, [`System::repair`] puts back what went.
     async fn keep_secondaries(&self, link: &Link) {
-        let found = self.link_by_index(link.index).await;
-        if matches!(found, Ok(Some(found)) if found.link.name == link.name) {
-            let path = format!("/proc/sys/net/ipv4/conf/{link}/promote_secondaries");
-            if let Err(error) = std::fs::write(path, "1") {
-                tracing::debug!("cannot keep secondary addresses of {link}: {error}");
-            }
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/promote_secondaries");
+        if let Err(error) = std::fs::write(path, "1") {
+            tracing::debug!("cannot keep secondary addresses of {link}: {error}");
         }
     }
 
@@ -421,7 +429,7 @@ impl System {
     pub async fn missing(&self, plan: &Plan) -> Result<Vec<Operation>, SystemError> {
         let facts = self.facts().await?;
         let index = plan.link.index;
-        let Some(link) = facts.links.iter().find(|l| l.link.index == index) else {
+        let Some(link) = facts.links.iter().find(|l| l.link == plan.link) else {
             return Ok(Vec::new());
         };
         let ours: HashSet<_> =

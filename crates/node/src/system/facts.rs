@@ -114,6 +114,8 @@ pub struct Facts {
     pub rules: Vec<RuleFact>,
     /// Whether the kernel speaks IPv6 here.
     pub ipv6: bool,
+    /// The interfaces that have IPv6 switched off, by index; 0 stands for one yet to be made.
+    pub without_ipv6: Vec<u32>,
     /// Whether an interface drops what would not return the way it came (`rp_filter` 1).
     pub strict_reverse_path: bool,
 }
@@ -134,13 +136,19 @@ impl Facts {
             rules.extend(netlink.rules(family).await.map_err(question_failed("list rules"))?);
         }
         let ipv6 = std::path::Path::new("/proc/thread-self/net/if_inet6").exists();
+        let without_ipv6 = without_ipv6(&links);
         let strict_reverse_path = strict_reverse_path(&links);
-        Ok(Self { links, addresses, routes, rules, ipv6, strict_reverse_path })
+        Ok(Self { links, addresses, routes, rules, ipv6, without_ipv6, strict_reverse_path })
     }
 
     /// The name of an interface, for messages.
     pub fn link_name(&self, index: u32) -> Option<&str> {
         self.links.iter().find(|l| l.link.index == index).map(|l| l.link.name.as_str())
+    }
+
+    /// Whether an interface takes IPv6; index 0 asks for one yet to be made.
+    pub fn takes_ipv6(&self, index: u32) -> bool {
+        self.ipv6 && !self.without_ipv6.contains(&index)
     }
 
     /// Whether a route of ours stands.
@@ -153,6 +161,16 @@ impl Facts {
         !self.routes.iter().any(|r| r.table == table)
             && !self.rules.iter().any(|r| r.table == table)
     }
+}
+
+/// The interfaces with `disable_ipv6` set, and 0 where new ones will have it.
+fn without_ipv6(links: &[LinkFact]) -> Vec<u32> {
+    let is_off = |name: &str| {
+        std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"))
+            .is_ok_and(|text| text.trim() != "0")
+    };
+    let existing = links.iter().filter(|l| is_off(&l.link.name)).map(|l| l.link.index);
+    existing.chain(is_off("default").then_some(0)).collect()
 }
 
 /// Whether any interface drops what would not return the way it came (RFC 3704 strict mode).

@@ -128,7 +128,7 @@ pub struct Plan {
     pub mtu: u32,
     /// What is done once the interface exists, in this order.
     pub operations: Vec<Operation>,
-    /// The mark our own datagrams must carry from before the first rule stands, 0-less.
+    /// The mark our own datagrams must carry from before the first rule stands.
     pub fwmark: Option<u32>,
     /// The policy routing of a default route, kept across reloads.
     pub policy: Option<Policy>,
@@ -153,6 +153,7 @@ impl Plan {
         running: Option<&Self>,
     ) -> Result<Self, SystemError> {
         refuse_untrusted_hooks(spec)?;
+        refuse_addresses_without_ipv6(spec, facts)?;
         let mut warnings = Vec::new();
         warn_of_addresses(spec, facts, &mut warnings);
 
@@ -177,7 +178,18 @@ impl Plan {
             policy.warn(facts, &mut warnings);
         }
 
-        let routes = device_routes(spec, &link, &allowed);
+        let mut routes = device_routes(spec, &link, &allowed);
+        if !facts.takes_ipv6(spec.index) {
+            let all = routes.len();
+            routes.retain(|r| r.destination.addr().is_ipv4());
+            if routes.len() < all {
+                warnings.push(format!(
+                    "IPv6 is switched off here (net.ipv6.conf.default.disable_ipv6): its routes of \
+                     allowed_ips are left out, {} in all",
+                    all - routes.len()
+                ));
+            }
+        }
         refuse_conflicts(&routes, facts, &mut warnings)?;
         warn_of_overlaps(&routes, facts, &mut warnings);
         warn_of_loops(spec, &routes, facts, &mut warnings);
@@ -273,6 +285,19 @@ fn refuse_untrusted_hooks(spec: &InterfaceSpec) -> Result<(), SystemError> {
             )
             .with_remedy(format!("chown root {file} && chmod go-w {file}, or remove the hooks")))
         }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_addresses_without_ipv6(spec: &InterfaceSpec, facts: &Facts) -> Result<(), SystemError> {
+    match spec.addresses.iter().find(|a| a.addr().is_ipv6()) {
+        Some(address) if !facts.takes_ipv6(spec.index) => Err(SystemError::new(
+            ErrorKind::Unsupported,
+            format!("{} cannot have the address {address}: IPv6 is switched off here", spec.name),
+        )
+        .with_remedy(
+            "set net.ipv6.conf.default.disable_ipv6 to 0, or take it out of interface.address",
+        )),
         _ => Ok(()),
     }
 }

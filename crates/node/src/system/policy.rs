@@ -120,7 +120,9 @@ impl Policy {
                 families.push((family, priority));
             }
         }
-        let defaults = families.iter().map(|(f, _)| *f).filter(|f| defaults.contains(f)).collect();
+        let tunnelled =
+            |f: &Family| defaults.contains(f) && (*f == Family::V4 || facts.takes_ipv6(spec.index));
+        let defaults = families.iter().map(|(f, _)| *f).filter(tunnelled).collect();
         Ok(Some(Self { mark, table, kill_switch, defaults, families }))
     }
 

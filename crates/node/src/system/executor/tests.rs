@@ -310,10 +310,12 @@ fn path_mtu_is_the_routes_or_the_links() {
         assert_eq!(mtu("127.0.0.1").await, Some(65536));
         assert_eq!(mtu("2001:db8::9").await, Some(1500));
         assert_eq!(mtu("2001:db8:1::9").await, None, "there is no way");
-        let endpoints = ["203.0.113.1".parse().unwrap(), "198.51.100.1".parse().unwrap()];
+        let endpoints =
+            [Some("203.0.113.1".parse().unwrap()), Some("198.51.100.1".parse().unwrap()), None];
         // 1300 - 60 is below the floor.
         assert_eq!(system.auto_mtu(&endpoints, Some(5)).await, 1280);
         assert_eq!(system.auto_mtu(&endpoints[..1], Some(5)).await, 1440);
+        assert_eq!(system.auto_mtu(&endpoints[2..], Some(5)).await, 1420);
         assert_eq!(system.auto_mtu(&[], None).await, 1420);
     });
 }
@@ -328,7 +330,7 @@ fn an_interface_that_is_gone_or_elsewhere_comes_down_quietly() {
         let (mut state, _) = system.claim(&state_path("moved"), "stadium0").await.unwrap();
         let spec = spec(index, &["10.7.0.1/24", "fd07::1/64"], &["10.8.0.0/16", "0.0.0.0/0"]);
         let plan = Plan::new(&spec, &system.facts().await.unwrap(), None).unwrap();
-        let applied = system.apply(plan, &mut state).await.unwrap();
+        let mut applied = system.apply(plan, &mut state).await.unwrap();
         let mut events = watch().unwrap();
         // A process in another namespace to move it to.
         let mut other = Command::new("unshare").args(["-n", "sleep", "30"]).spawn().unwrap();
@@ -353,6 +355,12 @@ fn an_interface_that_is_gone_or_elsewhere_comes_down_quietly() {
 
         assert_eq!(system.link_by_index(index).await.unwrap(), None);
         assert_eq!(system.repair(&applied).await.unwrap(), [], "nothing to repair here");
+        // A reload still works; what it wants of the interface is the operator's over there.
+        let spec = self::spec(index, &["10.7.0.1/24"], &["10.9.0.0/16"]);
+        let facts = system.facts().await.unwrap();
+        let plan = Plan::new(&spec, &facts, Some(applied.plan())).unwrap();
+        let executed = system.reconcile(&mut applied, plan, &mut state).await.unwrap();
+        assert_eq!(executed.len(), 6, "rules and unreachable routes go: {executed:?}");
         assert_eq!(system.take_down(applied, &mut state).await, []);
         state.remove().unwrap();
         other.kill().unwrap();

@@ -42,6 +42,7 @@ fn facts() -> Facts {
         ],
         rules: Family::BOTH.into_iter().flat_map(|f| [rule(f, 0), rule(f, 32766)]).collect(),
         ipv6: true,
+        without_ipv6: Vec::new(),
         strict_reverse_path: false,
     }
 }
@@ -230,4 +231,18 @@ fn the_index_reaches_every_operation() {
         .with_index(12);
     let text = serde_json::to_string(&plan.operations).unwrap();
     assert!(text.contains("\"index\":12") && !text.contains("\"index\":0"), "{text}");
+}
+
+#[test]
+fn without_ipv6_its_routes_are_left_out_and_its_addresses_refused() {
+    let facts = Facts { without_ipv6: vec![0], ..facts() };
+    let plan =
+        Plan::new(&spec(&["10.7.0.1/32"], &["fd08::/48", "0.0.0.0/0", "::/0"]), &facts, None)
+            .unwrap();
+    let text = plan.to_string();
+    assert!(!text.contains("fd08") && !text.contains("::/0 dev"), "{text}");
+    assert!(text.contains("add route unreachable ::/0"), "the kill switch holds: {text}");
+    assert!(plan.warnings.iter().any(|w| w.contains("are left out, 1 in all")));
+    let error = Plan::new(&spec(&["fd07::1/64"], &[]), &facts, None).unwrap_err();
+    assert!(error.to_string().contains("cannot have the address fd07::1/64: IPv6 is switched off"));
 }
