@@ -1,0 +1,243 @@
+//! What control knows about a peer.
+
+use super::input::{HandshakeKind, Now, PeerConfig, PeerError};
+use crate::{
+    crypto::{Cipher, HashAlg},
+    handshake::Initiator,
+    identity::{PresharedKey, PublicKey},
+    noise::{NoiseByte, NoisePolicy},
+    peer::{Endpoint, PeerCell, PeerId},
+    session::{RxSession, TxSession},
+    time::{Instant, WallTime},
+    timers::Why,
+};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+/// The most pending sessions of a peer (`protocol.md` §5).
+pub(super) const MAX_PENDING: usize = 4;
+/// The most REQUESTs that an answer may still come to (`protocol.md` §5).
+pub(super) const MAX_OPEN_REQUESTS: usize = 4;
+/// The most pings that a pong may still come to; the oldest gives way.
+pub(super) const MAX_PINGS: usize = 16;
+
+/// A peer as control sees it.
+pub(super) struct Peer {
+    pub(super) cell: Arc<PeerCell>,
+    pub(super) config: PeerConfig,
+    /// The deadline that is queued for this peer.
+    pub(super) deadline: Option<(Instant, Why)>,
+
+    /// The handshake under way, if one is.
+    pub(super) attempt: Option<Attempt>,
+    pub(super) open_requests: Vec<OpenRequest>,
+    /// A session was wanted while no endpoint was known.
+    pub(super) wants_endpoint: bool,
+    pub(super) cookie: Option<Cookie>,
+    pub(super) challenge: Option<([u8; 12], Instant)>,
+    /// When the last two RETRYs were followed.
+    pub(super) retries_followed: [Option<Instant>; 2],
+    /// The cell `0x08` of this node's last REQUEST to the peer.
+    pub(super) last_timestamp_sent: u64,
+    /// The largest cell `0x08` accepted from the peer.
+    pub(super) largest_timestamp: Option<u64>,
+    /// The noise to ask for, after a counter-proposal.
+    pub(super) noise_wanted: NoiseByte,
+
+    /// Boxed like the other slots, as sessions move between them.
+    #[expect(clippy::vec_box, reason = "sessions move between slots as boxes")]
+    pub(super) pending: Vec<Box<Session>>,
+    /// This node's own session, until a frame confirms it.
+    pub(super) next: Option<Box<Session>>,
+    pub(super) current: Option<Box<Session>>,
+    pub(super) previous: Option<Box<Session>>,
+    pub(super) last_session_at: Option<Instant>,
+
+    pub(super) pings: Vec<SentPing>,
+    pub(super) candidate: Option<Candidate>,
+    pub(super) heartbeat_at: Option<Instant>,
+
+    pub(super) closed: bool,
+    pub(super) gave_up: bool,
+    pub(super) last_error: Option<PeerError>,
+    pub(super) handshakes: u64,
+    pub(super) last_handshake: Option<WallTime>,
+    pub(super) rtt: Option<Duration>,
+}
+
+impl Peer {
+    /// Makes a peer of the configuration.
+    pub(super) fn configured(id: PeerId, config: PeerConfig, now: Now) -> Self {
+        let endpoint = config.endpoint.map(Endpoint::to);
+        let cell = Arc::new(PeerCell::new(id, Some(config.public_key), endpoint));
+        let heartbeat_at = config.heartbeat.map(|every| now.instant.saturating_add(every));
+        Self::new(cell, config, heartbeat_at)
+    }
+
+    /// Makes a peer without a key; `placeholder` fills the configured key, which nobody reads.
+    pub(super) fn anonymous(id: PeerId, placeholder: PublicKey, endpoint: Endpoint) -> Self {
+        let cell = Arc::new(PeerCell::new(id, None, Some(endpoint)));
+        let config = PeerConfig {
+            public_key: placeholder,
+            preshared_key: PresharedKey::NONE,
+            endpoint: None,
+            allowed_ips: Vec::new(),
+            heartbeat: None,
+            handshake: HandshakeKind::Open,
+            noise: NoiseByte::OFF,
+            noise_policy: NoisePolicy::OFF,
+        };
+        Self::new(cell, config, None)
+    }
+
+    fn new(cell: Arc<PeerCell>, config: PeerConfig, heartbeat_at: Option<Instant>) -> Self {
+        Self {
+            cell,
+            noise_wanted: config.noise,
+            config,
+            deadline: None,
+            attempt: None,
+            open_requests: Vec::new(),
+            wants_endpoint: false,
+            cookie: None,
+            challenge: None,
+            retries_followed: [None; 2],
+            last_timestamp_sent: 0,
+            largest_timestamp: None,
+            pending: Vec::new(),
+            next: None,
+            current: None,
+            previous: None,
+            last_session_at: None,
+            pings: Vec::new(),
+            candidate: None,
+            heartbeat_at,
+            closed: false,
+            gave_up: false,
+            last_error: None,
+            handshakes: 0,
+            last_handshake: None,
+            rtt: None,
+        }
+    }
+
+    /// Returns all sessions.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        let slots = [&self.current, &self.next, &self.previous];
+        slots.into_iter().flatten().chain(&self.pending).map(Box::as_ref)
+    }
+
+    /// Returns the session with this node's `index`.
+    pub(super) fn session(&self, index: u32) -> Option<&Session> {
+        self.sessions().find(|session| session.index == index)
+    }
+
+    /// Returns the confirmed session that sends, if it may still be used.
+    pub(super) fn usable(&self, now: Instant) -> Option<&Session> {
+        self.current.as_deref().filter(|session| session.tx.is_usable(now))
+    }
+
+    /// Remembers a ping that was sent.
+    pub(super) fn remember_ping(&mut self, ping: SentPing) {
+        if self.pings.len() >= MAX_PINGS {
+            // a user's ping is told of by its expiry, so the oldest other one gives way
+            let oldest = self.pings.iter().position(|p| !matches!(p.purpose, Purpose::User(_)));
+            self.pings.remove(oldest.unwrap_or(0));
+        }
+        self.pings.push(ping);
+    }
+}
+
+/// A handshake under way: REQUESTs on a schedule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) started: Instant,
+    /// REQUESTs sent by the schedule so far.
+    pub(super) sent: u32,
+    /// When the next REQUEST is due.
+    pub(super) next_at: Instant,
+    /// Times in a row that a refusal was answered at once with other parameters.
+    pub(super) retries: u8,
+    /// Whether the last REQUEST was hybrid.
+    pub(super) hybrid: bool,
+    /// What the peer said that it requires.
+    pub(super) force_hybrid: bool,
+}
+
+/// A REQUEST that an answer may still come to.
+pub(super) struct OpenRequest {
+    pub(super) index: u32,
+    pub(super) initiator: Initiator,
+    pub(super) sent_at: Instant,
+    pub(super) with_cookie: bool,
+    /// Whether a RETRY to it was followed.
+    pub(super) retried: bool,
+    pub(super) timestamp: u64,
+}
+
+/// The cookie of the last RETRY.
+#[derive(Clone, Copy)]
+pub(super) struct Cookie {
+    pub(super) bytes: [u8; 16],
+    pub(super) at: Instant,
+    pub(super) from: SocketAddr,
+}
+
+/// A session as control sees it.
+pub(super) struct Session {
+    pub(super) index: u32,
+    pub(super) tx: Arc<TxSession>,
+    pub(super) rx: Arc<RxSession>,
+    /// Session id, for people.
+    pub(super) id: u64,
+    /// Whether this node sent the REQUEST.
+    pub(super) initiator: bool,
+    pub(super) born: Instant,
+    /// When this node's REQUEST went out; `born` at the responder.
+    pub(super) asked_at: Instant,
+    /// The REQUEST's cell `0x08`.
+    pub(super) timestamp: u64,
+    /// The key of the node that sent the REQUEST.
+    pub(super) requester: Option<PublicKey>,
+    pub(super) reject_at: Instant,
+    /// When the initiator's first ping is repeated; only while unconfirmed.
+    pub(super) ping_at: Instant,
+    pub(super) cipher: Cipher,
+    pub(super) hash: HashAlg,
+    pub(super) post_quantum: bool,
+    pub(super) kind: HandshakeKind,
+    pub(super) noise: NoiseByte,
+}
+
+/// Why a ping was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The initiator's first frame.
+    Confirm,
+    /// Liveness and round-trip time.
+    Heartbeat,
+    /// Path check of a candidate address.
+    Candidate,
+    /// A user asked.
+    User(u64),
+}
+
+/// A ping that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentPing {
+    pub(super) id: u64,
+    pub(super) at: Instant,
+    pub(super) purpose: Purpose,
+}
+
+/// An address that the peer may have moved to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) endpoint: Endpoint,
+    pub(super) expires: Instant,
+    /// When it may be pinged again.
+    pub(super) ping_at: Instant,
+    /// Datagrams sent to it so far.
+    pub(super) sent: u8,
+}
