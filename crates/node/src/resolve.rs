@@ -1,14 +1,22 @@
 //! Resolves endpoint names without holding up whoever asks.
 //!
-//! A literal address never meets the resolver. Names are looked up in a blocking task of the
-//! runtime, bounded in time, with every address of both families in the system's order (RFC 6724).
+//! A literal address never meets the resolver. A name is looked up by the system on a thread of
+//! its own, bounded in number and in time, with every address of both families. The thread is
+//! not one of the runtime's: a resolver that hangs would hold up the daemon's end otherwise.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
 
 /// How long a name may take.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many names are looked up at once.
+const AT_ONCE: usize = 16;
+
+static LOOKUPS: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Why an endpoint has no address now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,13 +55,29 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveEr
     if let Some(address) = literal(host) {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    // Tokio asks the system's resolver in a blocking task.
-    let answer = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port)))
+    let answer = tokio::time::timeout(RESOLVE_TIMEOUT, look_up(host.to_owned(), port))
         .await
-        .map_err(|_| ResolveError::TimedOut)?
-        .map_err(|e| ResolveError::Failed(e.to_string()))?;
-    let addresses = interleave(answer);
+        .unwrap_or(Err(ResolveError::TimedOut))?;
+    let addresses = interleave(answer.into_iter());
     if addresses.is_empty() { Err(ResolveError::Empty) } else { Ok(addresses) }
+}
+
+/// Asks the system's resolver, which blocks, on a thread of its own.
+async fn look_up(host: String, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+    let failed = |why: String| ResolveError::Failed(why);
+    let permit = LOOKUPS.acquire().await.map_err(|e| failed(e.to_string()))?;
+    let (sender, answer) = oneshot::channel();
+    let work = move || {
+        // Held by the thread: one that hangs after its question timed out still counts.
+        let _permit = permit;
+        // The asker may be gone.
+        let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+    };
+    std::thread::Builder::new()
+        .name("resolve".to_owned())
+        .spawn(work)
+        .map_err(|e| failed(e.to_string()))?;
+    answer.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
 }
 
 /// Reads a literal address, IPv6 with or without brackets.
@@ -104,6 +128,13 @@ mod tests {
     fn names_go_through_the_system() {
         let found = now(resolve("localhost", 9)).unwrap();
         assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 9), "{found:?}");
+    }
+
+    #[test]
+    fn many_names_take_turns() {
+        let all = (0..100).map(|port| resolve("localhost", port));
+        let found = now(futures_util::future::join_all(all));
+        assert!(found.iter().all(Result::is_ok));
     }
 
     #[test]

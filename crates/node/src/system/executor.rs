@@ -217,7 +217,10 @@ impl System {
     /// # Errors
     /// When something could not be removed; the state file stays then.
     pub async fn clear_leftovers(&self, path: &Path) -> Result<Leftovers, SystemError> {
-        if !path.exists() {
+        let is_there = path.try_exists();
+        if !is_there
+            .map_err(|e| SystemError::from_io(format_args!("read {}", path.display()), &e))?
+        {
             return Ok(Leftovers::Nothing);
         }
         let lock = state::lock_folder(path)?;
