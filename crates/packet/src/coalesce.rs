@@ -107,13 +107,7 @@ impl Coalescer {
             slab.get(start..).is_some_and(|rest| std::ptr::eq(rest.as_ptr(), ip.packet().as_ptr())),
             "the view must lie at `start` of the slab"
         );
-        let place = match checksum {
-            Checksum::Full => None,
-            Checksum::Partial => Some(PartialChecksum::locate(&ip)?),
-        };
         let whole = Span { start: start as u32, len: ip.len() as u32 };
-        let heads = [whole];
-        let alone = Run::alone(slab, &heads, place);
         match Class::of(&ip, self.merge) {
             Class::Mergeable(packet) => {
                 match self.find(&packet.key) {
@@ -127,29 +121,25 @@ impl Coalescer {
                         Extended::Refused => self.emit(at, slab, sink),
                         Extended::Corrupt => {
                             self.emit(at, slab, sink);
-                            sink(alone);
-                            return Ok(());
+                            return alone(slab, whole, &ip, checksum, sink);
                         }
                     },
                 }
                 if packet.ends_run {
-                    sink(alone);
-                } else {
-                    self.begin(slab, whole, &packet, checksum, sink);
+                    return alone(slab, whole, &ip, checksum, sink);
                 }
+                self.begin(slab, whole, &packet, checksum, sink);
+                Ok(())
             }
-            Class::Alone(Some(key)) => {
-                if let Some(at) = self.find(&key) {
-                    self.emit(at, slab, sink);
+            Class::Alone(key) => {
+                match key.map(|key| self.find(&key)) {
+                    Some(Some(at)) => self.emit(at, slab, sink),
+                    Some(None) => {}
+                    None => self.emit_between(&ip, slab, sink),
                 }
-                sink(alone);
-            }
-            Class::Alone(None) => {
-                self.emit_between(&ip, slab, sink);
-                sink(alone);
+                alone(slab, whole, &ip, checksum, sink)
             }
         }
-        Ok(())
     }
 
     /// Ends the batch: hands out all open runs, in the order in which they were begun.
@@ -165,7 +155,7 @@ impl Coalescer {
     #[inline]
     fn find(&self, key: &Key) -> Option<usize> {
         let slots = self.order.get(..self.len)?;
-        slots.iter().rposition(|&slot| self.keys[usize::from(slot) % OPEN_MAX] == *key)
+        slots.iter().rposition(|&slot| self.keys[usize::from(slot) % OPEN_MAX].is(key))
     }
 
     #[inline]
@@ -210,6 +200,22 @@ impl Coalescer {
         self.keys[slot] = packet.key;
         self.open[slot].begin(whole, packet, checksum);
     }
+}
+
+/// Hands out a packet as it came.
+fn alone(
+    slab: &[u8],
+    whole: Span,
+    ip: &IpView<'_>,
+    checksum: Checksum,
+    sink: &mut impl FnMut(Run<'_>),
+) -> Result<(), PartialError> {
+    let place = match checksum {
+        Checksum::Full => None,
+        Checksum::Partial => Some(PartialChecksum::locate(ip)?),
+    };
+    sink(Run::alone(slab, &[whole], place));
+    Ok(())
 }
 
 /// Says what became of a packet that was offered to the open run of its flow.

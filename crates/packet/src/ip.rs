@@ -241,15 +241,14 @@ impl<'a> IpView<'a> {
     /// first word only.
     #[inline]
     pub(crate) fn address_words(&self) -> [u64; 4] {
-        let mut words = [0; 4];
-        let addresses = match self.fixed {
-            Fixed::V4(header) => &header[12..],
-            Fixed::V6(header) => &header[8..],
-        };
-        for (word, bytes) in words.iter_mut().zip(addresses.as_chunks().0) {
-            *word = u64::from_ne_bytes(*bytes);
+        match self.fixed {
+            Fixed::V4(&[.., a, b, c, d, e, f, g, h]) => {
+                [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), 0, 0, 0]
+            }
+            Fixed::V6(header) => {
+                [long(header, 8), long(header, 16), long(header, 24), long(header, 32)]
+            }
         }
-        words
     }
 
     /// Sums both addresses, as the pseudo header does.
@@ -330,6 +329,12 @@ impl std::error::Error for IpError {}
 #[inline(always)]
 const fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Reads the eight bytes at `at` as they stand.
+#[inline(always)]
+fn long(header: &[u8; IPV6_HEADER], at: usize) -> u64 {
+    u64::from_ne_bytes(header[at..at + 8].try_into().expect("eight bytes make a word"))
 }
 
 /// Reads the IPv6 address at `at`.

@@ -14,7 +14,7 @@
 //!   inbound, a [`Run`](coalesce::Run) becomes a superpacket again, and one write to the TUN.
 //! - **batch**: what one wake-up of a worker handles.
 //! - **partial checksum**: the checksum field holds the sum of the pseudo header only, and whoever
-//!   needs the rest fills it in ([`Checksum::Partial`](checksum::Checksum::Partial)).
+//!   needs the rest fills it in ([`Checksum::Partial`]).
 //!
 //! # The way of a packet
 //!

@@ -1,5 +1,7 @@
 //! Proof that the data path allocates nothing once the coalescer stands.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod support;
 
 use stadium_packet::checksum::Checksum;

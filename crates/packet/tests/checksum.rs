@@ -1,5 +1,7 @@
 //! Checksums against a byte-by-byte oracle.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod support;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Coalescing: what joins, what must not, and that segmentation undoes it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod support;
 
 use proptest::prelude::*;

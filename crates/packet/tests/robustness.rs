@@ -1,5 +1,7 @@
 //! Noise in place of packets: nothing panics, and what is accepted keeps its promises.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod support;
 
 use std::net::IpAddr;

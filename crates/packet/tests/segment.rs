@@ -1,5 +1,7 @@
 //! Segmentation against an oracle that builds each segment anew, and its awkward edges.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod support;
 
 use proptest::prelude::*;
@@ -137,7 +139,7 @@ proptest! {
 fn shape_header(bytes: &mut [u8], shape: usize) {
     let len = bytes.len() as u16;
     if let Some(fixed) = bytes.first_chunk_mut::<40>() {
-        if shape % 2 == 0 {
+        if shape.is_multiple_of(2) {
             fixed[0] = 0x60;
             fixed[4..6].copy_from_slice(&(len - 40).to_be_bytes());
             fixed[6] = [6, 17, 0, 44, 60][shape];

@@ -1,6 +1,8 @@
 //! Timings of the inner loops, for people: `cargo test --release -p stadium-packet --test speed --
 //! --ignored --nocapture`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod support;
 
 use std::hint::black_box;

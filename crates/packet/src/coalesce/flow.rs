@@ -5,7 +5,7 @@ use crate::ip::{IPV4_HEADER, IpView, Version};
 use crate::transport::{Protocol, TcpView, UDP_HEADER, UdpView, tcp_flags};
 
 /// Names a flow: addresses, ports, version and protocol, in the machine's byte order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Key {
     addresses: [u64; 4],
     ports: u32,
@@ -31,10 +31,27 @@ impl Key {
         Some(Self { ports, protocol: protocol.0, ..Self::of_addresses(ip) })
     }
 
+    /// Tells whether both name the same flow.
+    ///
+    /// Written out because the derived comparison calls `memcmp`.
+    #[inline]
+    pub(super) const fn is(&self, other: &Self) -> bool {
+        let others = (self.ports ^ other.ports) as u64
+            | (self.version ^ other.version) as u64
+            | (self.protocol ^ other.protocol) as u64;
+        self.address_difference(other) | others == 0
+    }
+
     /// Tells whether both have the same addresses.
     #[inline]
-    pub(super) fn has_addresses_of(&self, other: &Self) -> bool {
-        self.addresses == other.addresses && self.version == other.version
+    pub(super) const fn has_addresses_of(&self, other: &Self) -> bool {
+        self.address_difference(other) == 0 && self.version == other.version
+    }
+
+    #[inline(always)]
+    const fn address_difference(&self, other: &Self) -> u64 {
+        let ([a, b, c, d], [e, f, g, h]) = (self.addresses, other.addresses);
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
     }
 }
 

@@ -290,35 +290,69 @@ const fn payload_span(whole: Span, header_len: usize) -> Span {
 }
 
 /// Tells whether a packet's headers equal the head's in all that a superpacket has only once.
+///
+/// Addresses and ports are equal already, they are the flow's key. Fields are compared as words under
+/// a mask: a packet must not pay for a dozen comparisons of slices.
 #[inline]
 fn headers_agree(head: &[u8], packet: &Mergeable<'_>, version: Version) -> bool {
-    let (Some(old), Some(new)) =
-        (head.get(..packet.header_len), packet.ip.packet().get(..packet.header_len))
+    let (Some((old_ip, old)), Some((new_ip, new))) =
+        (head.split_at_checked(packet.upper), packet.ip.packet().split_at_checked(packet.upper))
     else {
         return false;
     };
-    let (old_ip, old) = old.split_at(packet.upper);
-    let (new_ip, new) = new.split_at(packet.upper);
-    let ip_agrees = match version {
-        // version, length and TOS; flags, TTL and protocol
-        Version::V4 => old_ip[..2] == new_ip[..2] && old_ip[6..10] == new_ip[6..10],
-        // version, class and flow label; next header and hop limit
-        Version::V6 => old_ip[..4] == new_ip[..4] && old_ip[6..8] == new_ip[6..8],
+    let (Some(old_ip), Some(new_ip)) =
+        (old_ip.first_chunk::<IPV4_HEADER>(), new_ip.first_chunk::<IPV4_HEADER>())
+    else {
+        return false;
     };
+    let (front, ttl) = match version {
+        // version, length, TOS, flags; TTL and protocol
+        Version::V4 => ([0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff], 0xffff),
+        // version, class, flow label, next header, hop limit
+        Version::V6 => ([0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff], 0),
+    };
+    let mut differs = (long(old_ip, 0) ^ long(new_ip, 0)) & u64::from_ne_bytes(front);
+    differs |= u64::from((short(old_ip, 8) ^ short(new_ip, 8)) & ttl);
     if packet.protocol != Protocol::TCP {
-        return ip_agrees;
+        return differs == 0;
     }
+    let options = packet.header_len - packet.upper - TCP_HEADER;
     let (Some((old, old_options)), Some((new, new_options))) =
         (old.split_first_chunk::<TCP_HEADER>(), new.split_first_chunk::<TCP_HEADER>())
     else {
         return false;
     };
-    ip_agrees
-        // acknowledgement and data offset; window; urgent pointer. `Class` has seen to the flags
-        && old[8..13] == new[8..13]
-        && old[14..16] == new[14..16]
-        && old[18..] == new[18..]
-        && old_options == new_options
+    let (Some(old_options), Some(new_options)) =
+        (old_options.get(..options), new_options.get(..options))
+    else {
+        return false;
+    };
+    // acknowledgement, data offset, window; `Class` has seen to the flags between them
+    let middle = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff]);
+    differs |= (long(old, 8) ^ long(new, 8)) & middle;
+    // urgent pointer
+    differs |= u64::from(short(old, 18) ^ short(new, 18));
+    differs == 0 && same_words(old_options, new_options)
+}
+
+#[inline(always)]
+fn long(header: &[u8; 20], at: usize) -> u64 {
+    u64::from_ne_bytes(header[at..at + 8].try_into().expect("eight bytes make a word"))
+}
+
+#[inline(always)]
+const fn short(header: &[u8; 20], at: usize) -> u16 {
+    u16::from_ne_bytes([header[at], header[at + 1]])
+}
+
+/// Compares TCP options, which are at most ten words: too few for a call.
+#[inline]
+fn same_words(old: &[u8], new: &[u8]) -> bool {
+    let (old, new) = (old.as_chunks::<4>().0, new.as_chunks::<4>().0);
+    let differs = |sum, (old, new): (&[u8; 4], &[u8; 4])| {
+        sum | (u32::from_ne_bytes(*old) ^ u32::from_ne_bytes(*new))
+    };
+    old.len() == new.len() && old.iter().zip(new).fold(0, differs) == 0
 }
 
 /// Follows the IPv4 identifications of a run; `None` when the packet breaks it.

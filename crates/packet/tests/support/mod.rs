@@ -77,7 +77,7 @@ impl Spec {
         } else {
             upper.extend(self.seq.to_be_bytes());
             upper.extend(self.ack.to_be_bytes());
-            upper.push(((20 + self.tcp_options.len()) / 4 << 4) as u8);
+            upper.push((((20 + self.tcp_options.len()) / 4) << 4) as u8);
             upper.push(self.flags);
             upper.extend(self.window.to_be_bytes());
             upper.extend([0, 0, 0, 0]);
