@@ -1,0 +1,62 @@
+//! The clocks of the daemon: the only place that reads one for the protocol.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use stadium_proto::engine::Now;
+use stadium_proto::time::{Instant, WallTime};
+
+/// Reads the two clocks that the protocol knows.
+///
+/// [`Instant`] comes from `CLOCK_BOOTTIME`, which goes on while the machine sleeps, so that a
+/// session that slept too long is known to be too old.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock;
+
+impl Clock {
+    /// Reads the monotonic clock.
+    #[inline]
+    pub(crate) fn instant(self) -> Instant {
+        Instant::from_nanos(nanos(ClockId::Boottime))
+    }
+
+    /// Reads the wall clock.
+    pub(crate) fn wall(self) -> WallTime {
+        WallTime::from_nanos(nanos(ClockId::Realtime))
+    }
+
+    /// Reads both, for one call of the engine.
+    pub(crate) fn now(self) -> Now {
+        Now { instant: self.instant(), wall: self.wall() }
+    }
+
+    /// Returns how long it is until `at`, zero if that is past.
+    pub(crate) fn until(self, at: Instant) -> Duration {
+        at.saturating_since(self.instant())
+    }
+}
+
+/// Nanoseconds of a clock; times before its start count as 0.
+fn nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clocks_run() {
+        let clock = Clock;
+        let before = clock.instant();
+        let then = before + Duration::from_secs(3600);
+        assert!(clock.instant() >= before);
+        assert!(clock.until(then) > Duration::from_secs(3500));
+        assert_eq!(clock.until(before), Duration::ZERO);
+        // after 2020 and before 2200
+        assert!((1_577_836_800..7_258_118_400).contains(&(clock.wall().as_nanos() / 1_000_000_000)));
+    }
+}
