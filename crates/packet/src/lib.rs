@@ -11,20 +11,20 @@
 //! - **segment**: one packet of the size of the tunnel's MTU that was cut from a superpacket.
 //! - **run**: consecutive packets of one flow and of equal length, only the last may be shorter.
 //!   Outbound, the segments of a superpacket are one run by construction, and one GSO send;
-//!   inbound, a [`Run`](coalesce::Run) becomes a superpacket again, and one write to the TUN.
+//!   inbound, a [`Run`] becomes a superpacket again, and one write to the TUN.
 //! - **batch**: what one wake-up of a worker handles.
 //! - **partial checksum**: the checksum field holds the sum of the pseudo header only, and whoever
 //!   needs the rest fills it in ([`Checksum::Partial`]).
 //!
 //! # The way of a packet
 //!
-//! Outbound: [`VnetHdr::split`](vnet::VnetHdr::split) → [`IpView::parse`](ip::IpView::parse) → route
-//! by [`dst`](ip::IpView::dst) → [`Segments::new`](segment::Segments::new) → one
-//! [`write`](segment::Segments::write) for each segment, straight into the datagram that is sealed in
+//! Outbound: [`VnetHdr::split`] → [`IpView::parse`] → route
+//! by [`dst`](IpView::dst) → [`Segments::new`] → one
+//! [`write`](Segments::write) for each segment, straight into the datagram that is sealed in
 //! place: the only copy.
 //!
-//! Inbound: open in place → [`IpView::parse`](ip::IpView::parse), which cuts off filler → route by
-//! [`src`](ip::IpView::src) → [`Coalescer::push`](coalesce::Coalescer::push) → a vectored write for
+//! Inbound: open in place → [`IpView::parse`], which cuts off filler → route by
+//! [`src`](IpView::src) → [`Coalescer::push`] → a vectored write for
 //! each run: no copy but of the headers.
 
 pub mod checksum;
