@@ -134,16 +134,18 @@ impl Engine {
     /// Decides in the order of `protocol.md` §5: peer, repetition, timestamp, policy.
     fn judge(&mut self, now: Now, opened: &mut OpenedRequest) -> Judgement {
         let offered = *opened.offered();
-        let id = match opened.remote() {
-            Some(key) => match self.by_key.get(key) {
-                Some(&id) if opened.kind() == Kind::Encrypted || self.settings.allow_open => {
-                    Some(id)
-                }
-                Some(_) => return Judgement::Drop(DropReason::NotAllowed),
-                None => return Judgement::Status(StatusCode::UNKNOWN_PEER, None),
-            },
-            None if self.settings.allow_anonymous => None,
-            None => return Judgement::Drop(DropReason::NotAllowed),
+        let allowed = match opened.kind() {
+            Kind::Encrypted => true,
+            Kind::Open => self.settings.allow_open,
+            Kind::Anonymous => self.settings.allow_anonymous,
+        };
+        if !allowed {
+            return Judgement::Drop(DropReason::NotAllowed);
+        }
+        let id = match opened.remote().map(|key| self.by_key.get(key)) {
+            Some(Some(&id)) => Some(id),
+            Some(None) => return Judgement::Status(StatusCode::UNKNOWN_PEER, None),
+            None => None,
         };
         if self.guard.was_answered(opened.ephemeral(), now.instant) {
             return Judgement::Drop(DropReason::RepeatedRequest);
@@ -169,6 +171,10 @@ impl Engine {
             .and_then(|id| self.peer(id))
             .map_or(self.settings.noise, |peer| peer.config.noise_policy);
         if let Verdict::Refuse { counter } = policy.judge_raw(offered.noise) {
+            if id.is_none() {
+                // nothing has been signed that a status could follow
+                return Judgement::Drop(DropReason::NotAllowed);
+            }
             return Judgement::Status(StatusCode::NOISE_REFUSED, Some(counter.value()));
         }
         let post_quantum = offered.hybrid && self.settings.post_quantum != PostQuantum::Off;

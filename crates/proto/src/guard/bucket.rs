@@ -71,6 +71,10 @@ impl Buckets {
     /// Takes a token of `source`; false if it has none.
     pub(crate) fn take(&mut self, source: Source, now: Instant) -> bool {
         if !self.full_at.contains_key(&source) && self.full_at.len() >= MAX_SOURCES {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "what stays does not depend on the order"
+            )]
             self.full_at.retain(|_, full_at| *full_at > now);
             if self.full_at.len() >= MAX_SOURCES {
                 return false;
