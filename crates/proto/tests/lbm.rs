@@ -1,4 +1,5 @@
 //! The LBM codec against its vectors, and against arbitrary input.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Keys, signatures, X25519, HKDF, ML-KEM and ERROR against `primitives.json`.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

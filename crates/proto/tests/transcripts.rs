@@ -1,4 +1,5 @@
 //! Whole handshakes and their DATA, byte for byte, in both roles, through the public API.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! Hashes, HMAC and HKDF (RFC 5869).
 
 use blake2::Blake2s256;
-use hkdf::{Hkdf, SimpleHkdf};
+use hkdf::{GenericHkdf, Hkdf, SimpleHkdf};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -63,29 +63,32 @@ pub(crate) fn hkdf_sha256_expand(prk: &[u8; 32], info: &[&[u8]]) -> Secret {
     out
 }
 
-/// Returns 32 bytes of HKDF-Expand under `prk` with a negotiated hash.
+/// Expands one 32-byte key for each `info`.
+fn expand<H: hkdf::HmacImpl, const N: usize>(
+    hkdf: &GenericHkdf<H>,
+    infos: [&[&[u8]]; N],
+) -> [Secret; N] {
+    infos.map(|info| {
+        let mut out = Secret::zero();
+        hkdf.expand_multi_info(info, out.as_mut()).expect("32 bytes are at most one block");
+        out
+    })
+}
+
+/// Returns 32 bytes of HKDF-Expand under `prk`, over the parts of `info`, with a negotiated hash.
 ///
 /// # Panics
 /// If `prk` is shorter than the hash's output.
 pub fn hkdf_expand(alg: HashAlg, prk: &[u8], info: &[&[u8]]) -> Secret {
-    let mut out = Secret::zero();
-    let long_enough = "the PRK has the length of the hash";
-    let one_block = "32 bytes are one block";
-    match alg {
-        HashAlg::Sha256 => Hkdf::<Sha256>::from_prk(prk)
-            .expect(long_enough)
-            .expand_multi_info(info, out.as_mut())
-            .expect(one_block),
-        HashAlg::Sha512 => Hkdf::<Sha512>::from_prk(prk)
-            .expect(long_enough)
-            .expand_multi_info(info, out.as_mut())
-            .expect(one_block),
-        HashAlg::Blake2s256 => SimpleHkdf::<Blake2s256>::from_prk(prk)
-            .expect(long_enough)
-            .expand_multi_info(info, out.as_mut())
-            .expect(one_block),
-    }
-    out
+    let long = "the PRK has the length of the hash";
+    let [key] = match alg {
+        HashAlg::Sha256 => expand(&Hkdf::<Sha256>::from_prk(prk).expect(long), [info]),
+        HashAlg::Sha512 => expand(&Hkdf::<Sha512>::from_prk(prk).expect(long), [info]),
+        HashAlg::Blake2s256 => {
+            expand(&SimpleHkdf::<Blake2s256>::from_prk(prk).expect(long), [info])
+        }
+    };
+    key
 }
 
 /// Extracts from `salt` and `ikm` with a negotiated hash, and expands one 32-byte key for each
@@ -96,26 +99,9 @@ pub fn hkdf_extract_expand<const N: usize>(
     ikm: &[u8],
     infos: [&[&[u8]]; N],
 ) -> [Secret; N] {
-    let one_block = "32 bytes are one block";
-    let expand = |f: &dyn Fn(&[&[u8]], &mut [u8])| {
-        infos.map(|info| {
-            let mut out = Secret::zero();
-            f(info, out.as_mut());
-            out
-        })
-    };
     match alg {
-        HashAlg::Sha256 => {
-            let hkdf = Hkdf::<Sha256>::new(Some(salt), ikm);
-            expand(&|info, out| hkdf.expand_multi_info(info, out).expect(one_block))
-        }
-        HashAlg::Sha512 => {
-            let hkdf = Hkdf::<Sha512>::new(Some(salt), ikm);
-            expand(&|info, out| hkdf.expand_multi_info(info, out).expect(one_block))
-        }
-        HashAlg::Blake2s256 => {
-            let hkdf = SimpleHkdf::<Blake2s256>::new(Some(salt), ikm);
-            expand(&|info, out| hkdf.expand_multi_info(info, out).expect(one_block))
-        }
+        HashAlg::Sha256 => expand(&Hkdf::<Sha256>::new(Some(salt), ikm), infos),
+        HashAlg::Sha512 => expand(&Hkdf::<Sha512>::new(Some(salt), ikm), infos),
+        HashAlg::Blake2s256 => expand(&SimpleHkdf::<Blake2s256>::new(Some(salt), ikm), infos),
     }
 }

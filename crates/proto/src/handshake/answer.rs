@@ -190,7 +190,7 @@ impl OpenedRequest {
 
     /// Runs the schedule to its end; returns the final state and the datagram. With a
     /// `kem_message` it encapsulates to the checked ML-KEM key.
-    fn seal(
+    pub(super) fn seal(
         &self,
         cipher: Cipher,
         ephemeral: &[u8; 32],

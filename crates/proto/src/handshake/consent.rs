@@ -42,7 +42,13 @@ impl Initiator {
         if view.kem_len() != 0 && self.kem.is_none() {
             return Err(Refusal::KemUnasked);
         }
-        let cipher = Cipher::from_code(u64::from(view.symmetric())).ok_or(Refusal::NotOffered)?;
+        // a status may come under ChaCha20-Poly1305 although it was not offered
+        let cipher = Cipher::from_code(u64::from(view.symmetric()))
+            .filter(|cipher| {
+                *cipher == Cipher::ChaCha20Poly1305
+                    || self.params.offer.ciphers.contains(u64::from(cipher.code()))
+            })
+            .ok_or(Refusal::NotOffered)?;
         let mixed = self.mix_consent(&view)?;
 
         let psk = match self.kind() {

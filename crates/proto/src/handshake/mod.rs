@@ -14,6 +14,8 @@ mod answer;
 mod consent;
 mod early;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod inputs;
 mod keys;
 mod open;
