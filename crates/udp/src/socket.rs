@@ -70,7 +70,9 @@ impl Socket {
     ///
     /// [`BindError`] tells address, obstacle and remedy.
     pub fn bind_sender(group: &Self, options: &Options) -> Result<Self, BindError> {
-        let options = Options { reuse_port: true, gro: false, ..options.clone() };
+        // what strangers of this host send to the parking address shall cost no memory
+        let recv_buffer = Some(0);
+        let options = Options { reuse_port: true, gro: false, recv_buffer, ..options.clone() };
         let meant = group.local;
         let inner = open(meant, &options)?;
         let other = |error| BindError::new(meant, BindFault::Other, error);

@@ -1,6 +1,6 @@
 //! Fragmentation, in a network namespace whose loopback interface has an MTU of 1,500 bytes.
 
-#![allow(clippy::unwrap_used)] // helpers of tests are outside of functions marked as such
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers are not marked as tests
 
 use std::io;
 use std::time::Duration;
