@@ -1,3 +1,7 @@
-//! The program `stadium`.
+//! The program `stadium`; everything it does is in the library beside it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stadium_cli::run(std::env::args_os())
+}
