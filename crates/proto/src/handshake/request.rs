@@ -3,6 +3,8 @@
 use core::fmt;
 use std::sync::Arc;
 
+use zeroize::{Zeroize as _, Zeroizing};
+
 use super::retry::{MacKey, RetryKey};
 use super::symmetric::Symmetric;
 use super::{Features, Kind};
@@ -294,15 +296,18 @@ impl Initiator {
             }
             cells.filler = Some(bytes);
         } else if least > 0 {
-            let missing = least.saturating_sub(around + cells.encode(encrypted).len());
+            let unfilled = Zeroizing::new(cells.encode(encrypted));
+            let missing = least.saturating_sub(around + unfilled.len());
             if missing > 0 {
                 zeros = [0u8; MAX_REQUEST_LEN];
                 cells.filler = Some(&zeros[..filler_len(missing)]);
             }
         }
+        // sealed in place below, so that no copy of K_c stays behind
         let mut text = cells.encode(encrypted);
         let len = around + text.len();
         if len > MAX_REQUEST_LEN {
+            text.zeroize();
             return Err(StartError::TooLong(len));
         }
         if kind.is_named() {
