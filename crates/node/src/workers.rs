@@ -1,15 +1,25 @@
-//! The data-plane workers: plain threads, one outbound and one inbound each.
+//! The data-plane workers: plain threads, run to completion, one outbound and one inbound for
+//! each TUN queue.
+//!
+//! A worker owns everything that it writes but counters and stamps: its queue, its sockets, its
+//! slabs, its lane. Between workers nothing is shared per packet.
 
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
+use rustix::event::EventfdFlags;
+use rustix::fd::OwnedFd;
 use stadium_proto::peer::PeerCell;
 use stadium_proto::shared::Shared;
 use stadium_proto::time::Instant;
+use stadium_udp::Sockets;
 use tokio::sync::mpsc::Sender;
 
 use crate::clock::Clock;
+use crate::inbound;
 use crate::notice::Notice;
+use crate::outbound::{self, Pipeline};
 
 /// The sockets of one worker.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +30,18 @@ pub(crate) struct SocketSet {
     pub(crate) v6: Option<Arc<stadium_udp::Socket>>,
     /// Only receive: further addresses to listen on.
     pub(crate) more: Vec<Arc<stadium_udp::Socket>>,
+}
+
+impl SocketSet {
+    /// Lends the sockets that send.
+    pub(crate) fn senders(&self) -> Sockets<'_> {
+        Sockets { v4: self.v4.as_deref(), v6: self.v6.as_deref() }
+    }
+
+    /// Lends the sockets that receive.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Arc<stadium_udp::Socket>> {
+        self.v4.iter().chain(&self.v6).chain(&self.more)
+    }
 }
 
 /// Everything that the workers need.
@@ -41,31 +63,99 @@ pub(crate) struct WorkerSetup {
 
 /// The running workers.
 #[derive(Debug)]
-pub(crate) struct Workers;
+pub(crate) struct Workers {
+    /// Becomes readable, and stays so, when the workers shall end.
+    stop: Arc<OwnedFd>,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Workers {
     /// Starts all workers.
     ///
     /// # Errors
     /// When a thread or a descriptor cannot be had.
-    pub(crate) fn start(_setup: WorkerSetup) -> io::Result<Self> {
-        Ok(Self)
+    pub(crate) fn start(setup: WorkerSetup) -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let stop = Arc::new(rustix::event::eventfd(0, flags)?);
+        let mut workers = Self { stop, threads: Vec::new() };
+        for (number, (queue, sockets)) in setup.queues.iter().zip(&setup.sockets).enumerate() {
+            // lane 0 is control's
+            let lane = u8::try_from(number + 1).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let pipeline =
+                Pipeline::new(Arc::clone(&setup.shared), sockets.clone(), lane, setup.copy_dscp);
+            let worker = outbound::Worker::new(
+                Arc::clone(queue),
+                pipeline,
+                setup.notices.clone(),
+                setup.clock,
+            );
+            workers.spawn(format!("outbound{number}"), move |stop| worker.run(stop))?;
+            let worker = inbound::Worker::new(
+                Arc::clone(queue),
+                sockets,
+                Arc::clone(&setup.shared),
+                setup.notices.clone(),
+                setup.clock,
+            );
+            workers.spawn(format!("inbound{number}"), move |stop| worker.run(stop))?;
+        }
+        Ok(workers)
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        run: impl FnOnce(&OwnedFd) + Send + 'static,
+    ) -> io::Result<()> {
+        let stop = Arc::clone(&self.stop);
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&stop))?;
+        self.threads.push(thread);
+        Ok(())
     }
 
     /// Ends all workers and waits for them.
-    pub(crate) fn stop(self) {}
+    pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // the counter of an eventfd takes this much whatever it holds, unless it was stopped before
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended in a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// Sends what waited for a session, on control's own lane 0.
 #[derive(Debug)]
-pub(crate) struct Drain;
+pub(crate) struct Drain {
+    pipeline: Pipeline,
+}
 
 impl Drain {
     /// Makes control's own little outbound path; it sends DATA from `sockets`.
-    pub(crate) fn new(_shared: Arc<Shared>, _sockets: SocketSet, _copy_dscp: bool) -> Self {
-        Self
+    pub(crate) fn new(shared: Arc<Shared>, sockets: SocketSet, copy_dscp: bool) -> Self {
+        Self { pipeline: Pipeline::new(shared, sockets, 0, copy_dscp) }
     }
 
     /// Sends all packets that wait for a session with the peer of `cell`.
-    pub(crate) fn drain(&mut self, _cell: &PeerCell, _now: Instant) {}
+    ///
+    /// What can still not be sent is dropped and counted, so that it cannot go round in circles.
+    pub(crate) fn drain(&mut self, cell: &PeerCell, now: Instant) {
+        while let Some(waiting) = cell.waiting.pop() {
+            if let Some((header, packet)) = waiting.split_first_chunk() {
+                self.pipeline.push_waiting(now, header, packet);
+            }
+        }
+        self.pipeline.flush(|_| {});
+    }
 }

@@ -356,6 +356,13 @@ impl RxSession {
         !self.confirmed.load(Relaxed) && !self.confirmed.swap(true, Relaxed)
     }
 
+    /// Tells whether a frame of the session has opened before.
+    #[inline]
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Relaxed)
+    }
+
     /// Tells whether this is the peer's current session, whose frames may move the endpoint.
     #[inline]
     #[must_use]
