@@ -104,3 +104,11 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What tests of both directions together need.
+
+    pub(crate) use super::pipeline::Pipeline as Inbound;
+    pub(crate) use super::sink::Sink;
+}

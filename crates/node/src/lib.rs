@@ -2,7 +2,11 @@
 
 pub mod api;
 mod clock;
+mod inbound;
 mod notice;
+mod outbound;
+#[cfg(test)]
+mod path_tests;
 pub mod resolve;
 pub mod system;
 mod workers;

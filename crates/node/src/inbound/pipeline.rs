@@ -29,7 +29,7 @@ const RESERVED: usize = NOTICES / 2;
 
 /// The inbound path of one worker.
 #[derive(Debug)]
-pub(super) struct Pipeline {
+pub(crate) struct Pipeline {
     shared: Arc<Shared>,
     notices: Sender<Notice>,
     coalescer: Coalescer,
@@ -52,7 +52,7 @@ struct Group {
 }
 
 impl Pipeline {
-    pub(super) fn new(shared: Arc<Shared>, notices: Sender<Notice>, offload: Offload) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, notices: Sender<Notice>, offload: Offload) -> Self {
         Self {
             shared,
             notices,
@@ -63,12 +63,12 @@ impl Pipeline {
     }
 
     /// Changes what may be joined.
-    pub(super) fn set_merge(&mut self, merge: Merge) {
+    pub(crate) fn set_merge(&mut self, merge: Merge) {
         self.coalescer.set_merge(merge);
     }
 
     /// Handles a batch of messages that lie in `slab`, and writes what comes of it to `sink`.
-    pub(super) fn handle(
+    pub(crate) fn handle(
         &mut self,
         now: Instant,
         messages: &[Message],

@@ -11,7 +11,7 @@ use stadium_proto::drop::DropReason;
 use stadium_tun::{Fault, Queue};
 
 /// Takes opened packets, joined into runs.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     /// Writes a run; why it was dropped, if it was, and how many packets of it.
     fn write(&mut self, run: &Run<'_>) -> Result<(), (DropReason, usize)>;
 }
@@ -33,18 +33,18 @@ pub(super) fn merge_for(offload: stadium_tun::Offload) -> Merge {
 }
 
 impl QueueSink {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
         let merge = merge_for(queue.offload());
         Self { queue, merge, degraded: false, gone: false, scratch: Vec::new() }
     }
 
     /// Tells whether the device is gone.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone
     }
 
     /// Returns what may still be joined, after the kernel refused a run whose packets it took.
-    pub(super) fn take_degraded(&mut self) -> Option<Merge> {
+    pub(crate) fn take_degraded(&mut self) -> Option<Merge> {
         std::mem::take(&mut self.degraded).then_some(self.merge)
     }
 
