@@ -42,6 +42,9 @@ impl Init {
         let port = random_port()?;
         let text = template(&name, port, &key);
         create(&path, text.as_bytes())?;
+        if let Target::Interface(_) = &self.iface {
+            warn_of_open_folder(&path);
+        }
         output::message(&format!(
             "wrote {shown}: interface {name}, UDP port {port}\n\
              next: set its address and add peers there, `stadium check {name_or_path}`, \
@@ -78,18 +81,11 @@ fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
         _ => Failure::failed(format!("cannot {what}: {error}")),
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let made = !folder.exists();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
             .map_err(|error| cannot(&format!("make the folder {}", folder.display()), error))?;
-        if !made && folder.metadata().is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
-            output::message(&format!(
-                "warning: others can look into {}; the file itself is closed to them",
-                folder.display()
-            ));
-        }
     }
     let mut file = OpenOptions::new()
         .write(true)
@@ -103,6 +99,18 @@ fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
         let _ = std::fs::remove_file(path);
         cannot(&format!("write {shown}"), error)
     })
+}
+
+/// Warns where others can look into the folder of all peer files.
+fn warn_of_open_folder(path: &Path) {
+    let Some(folder) = path.parent() else { return };
+    if folder.metadata().is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
+        output::message(&format!(
+            "warning: others can look into {folder}, though not into the file; \
+             close it with `chmod 700 {folder}`",
+            folder = folder.display()
+        ));
+    }
 }
 
 #[cfg(test)]

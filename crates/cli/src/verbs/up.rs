@@ -67,9 +67,12 @@ fn run_detached(path: &Path, format: LogFormat) -> Result<(), Failure> {
         logging::start(format)?;
         daemon::run(peer_file::load(path)?, detach::tell_ready)
     };
-    run().inspect_err(|failure| {
-        if let Failure::Message { code, message } = failure {
-            detach::tell_failure(code.as_u8(), message);
+    run().map_err(|failure| match failure {
+        Failure::Message { code, message } => {
+            tracing::error!("{message}");
+            detach::tell_failure(code.as_u8(), &message);
+            Failure::Reported(code)
         }
+        other => other,
     })
 }

@@ -1,5 +1,7 @@
 //! The built program from outside: exit codes, what is on stdout and what on stderr.
 
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
 mod daemon;
 mod files;
 mod keys;
