@@ -254,4 +254,31 @@ mod tests {
         assert_eq!(code, Code::Failed);
         assert!(message.contains("exit status: 7"), "{message}");
     }
+
+    #[test]
+    fn the_journal_is_told_who_writes() {
+        use std::io::Read;
+        let (stream, mut journal) = UnixStream::pair().unwrap();
+        let mut stream = greet_journal(stream, "stadium0").unwrap();
+        stream.write_all(b"<6>up\n").unwrap();
+        drop(stream);
+        let mut received = String::new();
+        journal.read_to_string(&mut received).unwrap();
+        // systemd: identifier, unit, priority, level prefix, then three forwards
+        assert_eq!(received, "stadium-stadium0\n\n6\n1\n0\n0\n0\n<6>up\n");
+    }
+
+    #[test]
+    fn a_log_file_is_appended_to_and_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = std::env::temp_dir().join(format!("stadium-log-{}", std::process::id()));
+        let path = folder.join("new/a.log");
+        for line in ["one\n", "two\n"] {
+            let log = open_file(&path).unwrap_or_else(|error| panic!("{error:?}"));
+            File::from(log.stderr).write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -1,6 +1,8 @@
 //! The verbs that talk to a daemon, against a pretended one and against none.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 
 use stadium_node::api::{
     Drops, Effect, InterfaceStatus, Kind, LastError, NoiseStatus, Offload, PeerState, PeerStatus,
@@ -247,15 +249,37 @@ fn ping_without_any_answer_ends_with_1_and_an_unknown_peer_with_2() {
 }
 
 #[test]
+fn an_interrupted_ping_still_sums_up() {
+    let daemon = Daemon::start(|request| match request {
+        Request::Ping { id, .. } => {
+            Some(Response::Pong(Pong { id: *id, rtt_ms: Some(1.0), reason: None }))
+        }
+        _ => None,
+    });
+    let mut ping = Command::new(env!("CARGO_BIN_EXE_stadium"))
+        .args(["ping", &daemon.iface, "bob", "-c", "0", "-i", "60s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(ping.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("answer from bob: seq=1"));
+    let process = rustix::process::Pid::from_child(&ping);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    assert!(lines.next().unwrap().unwrap().contains("1 sent, 1 answered"));
+    assert_eq!(ping.wait().unwrap().code(), Some(0));
+    daemon.requests();
+}
+
+#[test]
 fn down_returns_only_when_the_daemon_has_ended() {
     // another process listens: what `down` waits for is its end
     let folder = Folder::new();
     let iface = folder.write("test0.yaml", "control: {socket: test0.sock}\n");
     let ended_mark = folder.path("ended");
-    let mut daemon = std::process::Command::new(std::env::current_exe().unwrap())
+    let mut daemon = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "daemon::pretended_daemon_process", "--ignored", "--nocapture"])
         .env("STADIUM_TEST_FOLDER", argument(&folder.path("")))
-        .stdout(std::process::Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     while !folder.path("test0.sock").exists() {
@@ -272,7 +296,6 @@ fn down_returns_only_when_the_daemon_has_ended() {
 #[test]
 #[ignore = "started by another test as a process of its own"]
 fn pretended_daemon_process() {
-    use std::io::{BufRead, BufReader, Write};
     let Some(folder) = std::env::var_os("STADIUM_TEST_FOLDER") else { return };
     let folder = std::path::PathBuf::from(folder);
     let listener = UnixListener::bind(folder.join("test0.sock")).unwrap();
