@@ -15,12 +15,14 @@
 //! | [`peer`], [`index`], [`routes`], [`shared`] | what control publishes and workers read |
 //! | [`timers`] | the protocol's times, deadlines |
 //! | [`engine`] | the state machine over all of it |
-//! | [`drop`] | why something was dropped |
+//! | [`mod@drop`] | why something was dropped |
 //!
 //! A packet goes out: [`shared::Peers::route`] → [`peer::PeerCell::tx_session`] →
 //! [`session::TxSession::reserve`] → [`session::TxSession::seal`]. A datagram comes in:
 //! [`session::DataHeader::parse`] → [`shared::Shared::session`] → [`session::RxSession::open`] →
 //! [`frame::Frame::parse`]. Everything else is a matter of the [`engine::Engine`].
+
+#![warn(clippy::iter_over_hash_type)]
 
 pub mod crypto;
 pub mod drop;

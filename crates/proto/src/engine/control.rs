@@ -178,6 +178,15 @@ impl Engine {
         peer.remember_ping(SentPing { id: ping, at, purpose: Purpose::Candidate });
     }
 
+    /// Leaves the choice of the local address to the routing table from now on.
+    pub(super) fn handle_source_lost(&mut self, id: PeerId) {
+        if let Some(peer) = self.peer(id)
+            && let Some(endpoint) = peer.cell.endpoint()
+        {
+            peer.cell.set_endpoint(Some(Endpoint::to(endpoint.remote)));
+        }
+    }
+
     pub(super) fn handle_ping_wanted(
         &mut self,
         now: Now,

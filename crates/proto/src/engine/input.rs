@@ -65,6 +65,9 @@ pub enum Input<'a> {
         /// What went wrong.
         error: PeerError,
     },
+    /// This node no longer has the local address that a peer's endpoint names: answers leave from
+    /// the one that the routing table chooses.
+    SourceLost(PeerId),
     /// Handshake datagrams wait in the caller's queue; above the threshold the node counts as
     /// loaded for a second.
     QueueDepth(usize),

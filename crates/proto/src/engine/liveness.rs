@@ -239,11 +239,8 @@ impl Engine {
             let Some(peer) = self.peer_mut(id) else { continue };
             let wants = peer.attempt.is_some() || peer.usable(now.instant).is_some();
             if wants {
-                // the local address may be gone
-                if let Some(endpoint) = peer.cell.endpoint() {
-                    peer.cell.set_endpoint(Some(crate::peer::Endpoint::to(endpoint.remote)));
-                }
                 peer.attempt = None;
+                self.handle_source_lost(id);
                 self.start_handshake(now, id, out);
                 self.reschedule(id, now.instant);
             }

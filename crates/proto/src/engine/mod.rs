@@ -130,6 +130,7 @@ impl Engine {
                     peer.last_error = Some(error);
                 }
             }
+            Input::SourceLost(peer) => self.handle_source_lost(peer),
             Input::QueueDepth(depth) => self.guard.measure_load(depth, now.instant),
             Input::NetworkChanged => self.handle_network_changed(now, out),
             Input::Shutdown => self.handle_shutdown(now, out),

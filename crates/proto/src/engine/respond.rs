@@ -21,7 +21,8 @@ use std::sync::Arc;
 const MAX_ANONYMOUS_PENDING: usize = 64;
 
 /// What the responder answers after the signature has verified.
-enum Judgement {
+#[derive(Debug)]
+pub(super) enum Judgement {
     /// A session, for a configured peer or an anonymous one.
     Consent(Option<PeerId>, Grant),
     /// A status.
@@ -132,7 +133,7 @@ impl Engine {
     }
 
     /// Decides in the order of `protocol.md` §5: peer, repetition, timestamp, policy.
-    fn judge(&mut self, now: Now, opened: &mut OpenedRequest) -> Judgement {
+    pub(super) fn judge(&mut self, now: Now, opened: &mut OpenedRequest) -> Judgement {
         let offered = *opened.offered();
         let allowed = match opened.kind() {
             Kind::Encrypted => true,
