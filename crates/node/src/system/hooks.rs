@@ -1,7 +1,7 @@
 //! Runs the hooks of a peer file: `sh -c`, bounded in time, output to the log.
 //!
 //! A hook runs with the rights of the daemon, so that only a peer file that root owns and nobody
-//! else can write may name one: [`HookTrust`] is the verdict, and [`Hook::run`] refuses without it.
+//! else can write may name one: [`super::Plan::new`] refuses hooks of any other.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -66,15 +66,6 @@ pub struct HookEnvironment {
     pub mtu: u32,
     /// `STADIUM_PORT`: the UDP port, 0 while it is not bound yet.
     pub port: u16,
-}
-
-/// Whether the peer file's hooks may run.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub enum HookTrust {
-    /// Root owns the file and nobody else can write it.
-    Trusted,
-    /// Somebody else than root could have written the file; says in words why.
-    Untrusted(String),
 }
 
 /// One command of the peer file's `hooks`.

@@ -25,18 +25,20 @@ mod netlink;
 mod operation;
 mod plan;
 mod policy;
+mod spec;
 mod state;
 mod watch;
 
 pub use error::{ErrorKind, SystemError};
 pub use executor::{Applied, Leftovers, System};
 pub use facts::{AddressFact, Facts, LinkFact, RouteFact, RuleFact};
-pub use hooks::{HOOK_TIMEOUT, Hook, HookEnvironment, HookStage, HookTrust};
+pub use hooks::{HOOK_TIMEOUT, Hook, HookEnvironment, HookStage};
 pub use mtu::{LEAST_MTU, UNKNOWN_PATH_MTU, auto_mtu, inner_mtu};
 pub use operation::{
     Family, Link, Operation, ROUTE_PROTOCOL, Route, Rule, RuleKind, TABLE_MAIN, Target,
 };
-pub use plan::{Hooks, InterfaceSpec, Plan, RouteMode};
-pub use policy::{MarkMode, Policy, SwitchMode};
+pub use plan::Plan;
+pub use policy::Policy;
+pub use spec::InterfaceSpec;
 pub use state::{ProcessId, State, StateFile};
 pub use watch::{NetworkEvent, NetworkEvents, watch};

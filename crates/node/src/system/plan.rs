@@ -9,115 +9,20 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use stadium_config::{Fwmark, Hooks, Routes};
 
 use super::error::{ErrorKind, SystemError};
 use super::facts::{Facts, RouteFact};
-use super::hooks::{Hook, HookEnvironment, HookStage, HookTrust};
+use super::hooks::{Hook, HookEnvironment, HookStage};
 use super::operation::{Family, Link, Operation, Route, TABLE_MAIN, Target};
-use super::policy::{MarkMode, Policy, SwitchMode};
+use super::policy::Policy;
+use super::spec::InterfaceSpec;
 
 /// How many instances of one warning are named before the rest is only counted.
 const NAMED: usize = 3;
 
 /// The most pairs of prefixes compared in search of overlaps that are only worth a warning.
 const OVERLAP_WORK: usize = 1_000_000;
-
-/// Where routes for allowed IPs go (`interface.routes`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum RouteMode {
-    /// Into table `main`; default routes by policy routing.
-    #[default]
-    Auto,
-    /// Nowhere.
-    Off,
-    /// All of them into this table, without rules.
-    Table(u32),
-}
-
-/// The commands of `interface.hooks`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Hooks {
-    /// Before the interface is made.
-    pub pre_up: Vec<String>,
-    /// When everything stands.
-    pub post_up: Vec<String>,
-    /// Before anything is taken down.
-    pub pre_down: Vec<String>,
-    /// When everything is gone.
-    pub post_down: Vec<String>,
-}
-
-impl Hooks {
-    /// The commands of one stage.
-    pub fn of(&self, stage: HookStage) -> &[String] {
-        match stage {
-            HookStage::PreUp => &self.pre_up,
-            HookStage::PostUp => &self.post_up,
-            HookStage::PreDown => &self.pre_down,
-            HookStage::PostDown => &self.post_down,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.pre_up.is_empty()
-            && self.post_up.is_empty()
-            && self.pre_down.is_empty()
-            && self.post_down.is_empty()
-    }
-}
-
-/// What a validated peer file wants of the system.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InterfaceSpec {
-    /// The interface's name.
-    pub name: String,
-    /// Its index, 0 while it does not exist.
-    pub index: u32,
-    /// Its MTU in bytes, resolved (see [`super::auto_mtu`]).
-    pub mtu: u32,
-    /// Its addresses.
-    pub addresses: Vec<IpNet>,
-    /// The allowed IPs of all peers.
-    pub allowed_ips: Vec<IpNet>,
-    /// `interface.routes`.
-    pub routes: RouteMode,
-    /// `interface.fwmark`.
-    pub fwmark: MarkMode,
-    /// `interface.kill_switch`.
-    pub kill_switch: SwitchMode,
-    /// The known addresses of the peers, to notice tunnels that would carry themselves.
-    pub endpoints: Vec<IpAddr>,
-    /// `interface.hooks`.
-    pub hooks: Hooks,
-    /// Whether they may run.
-    pub hook_trust: HookTrust,
-    /// The peer file's path, for the hooks.
-    pub file: PathBuf,
-}
-
-impl InterfaceSpec {
-    /// A wish for nothing but a name and an MTU.
-    pub fn new(name: impl Into<String>, mtu: u32) -> Self {
-        Self {
-            name: name.into(),
-            index: 0,
-            mtu,
-            addresses: Vec::new(),
-            allowed_ips: Vec::new(),
-            routes: RouteMode::default(),
-            fwmark: MarkMode::default(),
-            kill_switch: SwitchMode::default(),
-            endpoints: Vec::new(),
-            hooks: Hooks::default(),
-            hook_trust: HookTrust::Trusted,
-            file: PathBuf::new(),
-        }
-    }
-
-    fn link(&self) -> Link {
-        Link { name: self.name.clone(), index: self.index }
-    }
-}
 
 /// The ordered operations that bring an interface up, and what belongs to them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -169,7 +74,7 @@ impl Plan {
             unique(&spec.allowed_ips.iter().map(IpNet::trunc).collect::<Vec<_>>()).collect();
         let defaults: Vec<Family> = Family::BOTH
             .into_iter()
-            .filter(|f| spec.routes == RouteMode::Auto && allowed.contains(&f.default_prefix()))
+            .filter(|f| spec.routes == Routes::Auto && allowed.contains(&f.default_prefix()))
             .collect();
         let policy =
             Policy::choose(spec, &defaults, facts, running.and_then(|p| p.policy.as_ref()))?;
@@ -196,8 +101,8 @@ impl Plan {
         operations.extend(routes.into_iter().map(Operation::AddRoute));
 
         let fwmark = policy.as_ref().map(|p| p.mark).or(match spec.fwmark {
-            MarkMode::Number(mark) => Some(mark),
-            MarkMode::Auto | MarkMode::Off => None,
+            Fwmark::Mark(mark) => Some(mark),
+            Fwmark::Auto | Fwmark::Off => None,
         });
         Ok(Self {
             link,
@@ -245,7 +150,7 @@ impl Plan {
             let (command, environment) = (command.clone(), environment.clone());
             Operation::RunHook(Hook { stage, command, environment })
         };
-        self.hooks.of(stage).iter().map(hook).collect()
+        commands(&self.hooks, stage).iter().map(hook).collect()
     }
 }
 
@@ -269,6 +174,16 @@ impl fmt::Display for Plan {
     }
 }
 
+/// The commands of one stage.
+fn commands(hooks: &Hooks, stage: HookStage) -> &[String] {
+    match stage {
+        HookStage::PreUp => &hooks.pre_up,
+        HookStage::PostUp => &hooks.post_up,
+        HookStage::PreDown => &hooks.pre_down,
+        HookStage::PostDown => &hooks.post_down,
+    }
+}
+
 /// Keeps the first of equals, in order.
 fn unique(prefixes: &[IpNet]) -> impl Iterator<Item = IpNet> {
     let mut seen = HashSet::with_capacity(prefixes.len());
@@ -276,17 +191,13 @@ fn unique(prefixes: &[IpNet]) -> impl Iterator<Item = IpNet> {
 }
 
 fn refuse_untrusted_hooks(spec: &InterfaceSpec) -> Result<(), SystemError> {
-    match &spec.hook_trust {
-        HookTrust::Untrusted(why) if !spec.hooks.is_empty() => {
-            let file = spec.file.display();
-            Err(SystemError::new(
-                ErrorKind::Hook,
-                format!("the hooks of {file} may not run: {why}"),
-            )
-            .with_remedy(format!("chown root {file} && chmod go-w {file}, or remove the hooks")))
-        }
-        _ => Ok(()),
+    if spec.hooks.is_empty() || spec.hook_trust.may_run() {
+        return Ok(());
     }
+    let file = spec.file.display();
+    let why = spec.hook_trust;
+    Err(SystemError::new(ErrorKind::Hook, format!("the hooks of {file} may not run: {why}"))
+        .with_remedy(format!("chown root {file} && chmod go-w {file}, or remove the hooks")))
 }
 
 fn refuse_addresses_without_ipv6(spec: &InterfaceSpec, facts: &Facts) -> Result<(), SystemError> {
@@ -305,9 +216,9 @@ fn refuse_addresses_without_ipv6(spec: &InterfaceSpec, facts: &Facts) -> Result<
 /// The routes of allowed IPs into the interface.
 fn device_routes(spec: &InterfaceSpec, link: &Link, allowed: &[IpNet]) -> Vec<Route> {
     let table = match spec.routes {
-        RouteMode::Off => return Vec::new(),
-        RouteMode::Auto => TABLE_MAIN,
-        RouteMode::Table(table) => table,
+        Routes::Off => return Vec::new(),
+        Routes::Auto => TABLE_MAIN,
+        Routes::Table(table) => table,
     };
     // The kernel itself routes the networks of the addresses, in main only; an IPv4 host address
     // has none there.
@@ -320,7 +231,7 @@ fn device_routes(spec: &InterfaceSpec, link: &Link, allowed: &[IpNet]) -> Vec<Ro
     allowed
         .iter()
         // A default route in auto mode belongs to the policy.
-        .filter(|p| spec.routes != RouteMode::Auto || p.prefix_len() > 0)
+        .filter(|p| spec.routes != Routes::Auto || p.prefix_len() > 0)
         .filter(|p| !connected.contains(p))
         .map(|p| Route { destination: *p, target: Target::Device(link.clone()), table, metric: 0 })
         .collect()

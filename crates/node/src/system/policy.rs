@@ -12,11 +12,12 @@
 //! is for a packet filter: its operation joins [`Operation`] beside these.
 
 use serde::{Deserialize, Serialize};
+use stadium_config::{Fwmark, Routes, Switch};
 
 use super::error::{ErrorKind, SystemError};
 use super::facts::Facts;
 use super::operation::{Family, Link, Operation, Route, Rule, RuleKind, TABLE_MAIN, Target};
-use super::plan::{InterfaceSpec, RouteMode};
+use super::spec::InterfaceSpec;
 
 /// The first number tried for mark and table.
 const FIRST_NUMBER: u32 = 51871;
@@ -26,30 +27,6 @@ const NUMBERS: u32 = 1000;
 
 /// The metric that every other route beats.
 const LAST_METRIC: u32 = u32::MAX;
-
-/// `interface.fwmark`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum MarkMode {
-    /// A free number when a default route needs it.
-    #[default]
-    Auto,
-    /// Never.
-    Off,
-    /// This number, default route or not.
-    Number(u32),
-}
-
-/// `interface.kill_switch`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum SwitchMode {
-    /// On with a default route.
-    #[default]
-    Auto,
-    /// On.
-    On,
-    /// Off.
-    Off,
-}
 
 /// The numbers of one interface's policy routing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -76,13 +53,13 @@ impl Policy {
         running: Option<&Self>,
     ) -> Result<Option<Self>, SystemError> {
         if defaults.is_empty() {
-            return if spec.kill_switch == SwitchMode::On {
+            return if spec.kill_switch == Switch::On {
                 Err(SystemError::new(
                     ErrorKind::Unsupported,
                     "interface.kill_switch is on, but no default route leads into the tunnel",
                 )
                 .with_remedy(match spec.routes {
-                    RouteMode::Auto => {
+                    Routes::Auto => {
                         "add 0.0.0.0/0 and ::/0 to a peer's allowed_ips, or set it to auto"
                     }
                     _ => "set interface.routes to auto, or kill_switch to auto",
@@ -91,7 +68,7 @@ impl Policy {
                 Ok(None)
             };
         }
-        if spec.fwmark == MarkMode::Off || spec.fwmark == MarkMode::Number(0) {
+        if spec.fwmark == Fwmark::Off || spec.fwmark == Fwmark::Mark(0) {
             return Err(SystemError::new(
                 ErrorKind::Unsupported,
                 "a default route in allowed_ips needs a mark, or the tunnel would carry its own \
@@ -99,13 +76,11 @@ impl Policy {
             )
             .with_remedy("set interface.fwmark to auto, or interface.routes to off"));
         }
-        let kill_switch = spec.kill_switch != SwitchMode::Off;
+        let kill_switch = spec.kill_switch != Switch::Off;
         let (mark, table) = match (running, spec.fwmark) {
-            (Some(running), MarkMode::Auto) => (running.mark, running.table),
-            (Some(running), MarkMode::Number(mark)) if running.mark == mark => {
-                (mark, running.table)
-            }
-            (_, MarkMode::Number(mark)) => (mark, free_table(facts)?),
+            (Some(running), Fwmark::Auto) => (running.mark, running.table),
+            (Some(running), Fwmark::Mark(mark)) if running.mark == mark => (mark, running.table),
+            (_, Fwmark::Mark(mark)) => (mark, free_table(facts)?),
             (_, _) => free_table(facts).map(|number| (number, number))?,
         };
         let mut families = Vec::new();

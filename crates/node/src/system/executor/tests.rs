@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::super::operation::{Route, TABLE_MAIN};
-use super::super::plan::InterfaceSpec;
+use super::super::spec::InterfaceSpec;
 use super::super::state::ProcessId;
 use super::super::watch::{NetworkEvent, NetworkEvents, watch};
 use super::*;

@@ -1,3 +1,5 @@
+use stadium_config::{HookTrust, Switch};
+
 use super::super::facts::{AddressFact, LinkFact, RuleFact};
 use super::*;
 
@@ -101,11 +103,8 @@ fn a_default_route_gets_policy_routing_and_a_kill_switch() {
 
 #[test]
 fn without_kill_switch_only_the_family_asked_for_is_touched() {
-    let spec = InterfaceSpec {
-        kill_switch: SwitchMode::Off,
-        fwmark: MarkMode::Number(7),
-        ..spec(&[], &["::/0"])
-    };
+    let spec =
+        InterfaceSpec { kill_switch: Switch::Off, fwmark: Fwmark::Mark(7), ..spec(&[], &["::/0"]) };
     let plan = Plan::new(&spec, &facts(), None).unwrap();
     assert_eq!(plan.fwmark, Some(7));
     let text = plan.to_string();
@@ -133,7 +132,7 @@ fn numbers_and_priorities_of_others_are_left_alone_and_ours_are_kept() {
 #[test]
 fn a_table_takes_everything_and_no_rules() {
     let spec = InterfaceSpec {
-        routes: RouteMode::Table(99),
+        routes: Routes::Table(99),
         ..spec(&["10.7.0.1/24"], &["0.0.0.0/0", "10.7.0.0/24"])
     };
     let plan = Plan::new(&spec, &facts(), None).unwrap();
@@ -145,24 +144,23 @@ fn a_table_takes_everything_and_no_rules() {
             "add route 10.7.0.0/24 dev stadium0 table 99"
         ]
     );
-    let spec = InterfaceSpec { routes: RouteMode::Off, ..spec };
+    let spec = InterfaceSpec { routes: Routes::Off, ..spec };
     assert_eq!(Plan::new(&spec, &facts(), None).unwrap().operations.len(), 3);
 }
 
 #[test]
 fn contradictions_are_refused() {
     let refused = |spec: &InterfaceSpec| Plan::new(spec, &facts(), None).unwrap_err();
-    let error = refused(&InterfaceSpec { fwmark: MarkMode::Off, ..spec(&[], &["0.0.0.0/0"]) });
+    let error = refused(&InterfaceSpec { fwmark: Fwmark::Off, ..spec(&[], &["0.0.0.0/0"]) });
     assert_eq!(error.kind, ErrorKind::Unsupported);
-    let error =
-        refused(&InterfaceSpec { kill_switch: SwitchMode::On, ..spec(&[], &["10.0.0.0/8"]) });
+    let error = refused(&InterfaceSpec { kill_switch: Switch::On, ..spec(&[], &["10.0.0.0/8"]) });
     assert!(error.to_string().contains("no default route leads into the tunnel"), "{error}");
 
     let hooks = Hooks { post_up: vec!["true".into()], ..Hooks::default() };
-    let trust = HookTrust::Untrusted("mode 666 lets others write it".into());
+    let trust = HookTrust::WritableByOthers(0o666);
     let error = refused(&InterfaceSpec { hooks, hook_trust: trust, ..spec(&[], &[]) });
     assert_eq!(error.kind, ErrorKind::Hook);
-    assert!(error.to_string().contains("mode 666"), "{error}");
+    assert!(error.to_string().contains("mode 0666"), "{error}");
 }
 
 #[test]
@@ -214,7 +212,11 @@ fn hooks_become_operations_of_their_stage() {
         post_up: vec!["echo $STADIUM_PORT".into()],
         ..Hooks::default()
     };
-    let plan = Plan::new(&InterfaceSpec { hooks, ..spec(&[], &[]) }, &facts(), None).unwrap();
+    let plan = {
+        let hook_trust = HookTrust::RootOnly;
+        let spec = InterfaceSpec { hooks, hook_trust, ..spec(&[], &[]) };
+        Plan::new(&spec, &facts(), None).unwrap()
+    };
     let text = plan.to_string();
     assert!(text.starts_with("run pre_up hook: modprobe tun\ncreate interface"), "{text}");
     assert!(text.ends_with("run post_up hook: echo $STADIUM_PORT\n"), "{text}");
