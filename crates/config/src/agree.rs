@@ -59,12 +59,37 @@ impl<'t> Reader<'_, 't, '_> {
     /// Takes over a value that only a plain scalar can have.
     fn plain<E: serde::de::Error>(mut self, kind: Kind) -> Result<(), E> {
         match self.scalar() {
-            Some(scalar) if scalar.plain => {
+            Some(scalar) if scalar.plain && says(&scalar.text, kind) => {
                 scalar.kind = kind;
                 Ok(())
             }
             _ => Err(self.differ()),
         }
+    }
+}
+
+/// Tells whether the text that one parser read is what the other one typed.
+fn says(text: &str, kind: Kind) -> bool {
+    match kind {
+        Kind::Null => matches!(text, "" | "~" | "null" | "Null" | "NULL"),
+        Kind::Bool(value) => text.eq_ignore_ascii_case(if value { "true" } else { "false" }),
+        Kind::Int(value) => {
+            let (negative, digits) = match text.strip_prefix('-') {
+                Some(digits) => (true, digits),
+                None => (false, text.strip_prefix('+').unwrap_or(text)),
+            };
+            let (digits, radix) = match digits.get(..2) {
+                Some("0x") => (&digits[2..], 16),
+                Some("0o") => (&digits[2..], 8),
+                Some("0b") => (&digits[2..], 2),
+                _ => (digits, 10),
+            };
+            i128::from_str_radix(digits, radix)
+                .is_ok_and(|n| value == if negative { -n } else { n })
+        }
+        // no key takes one: it is enough that there is something that begins as a number does
+        Kind::Float => text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)),
+        Kind::Text => true,
     }
 }
 
@@ -84,6 +109,11 @@ impl<'de> Visitor<'de> for Reader<'_, '_, '_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.plain(Kind::Null)
+    }
+
+    /// An empty document.
+    fn visit_none<E: serde::de::Error>(self) -> Result<(), E> {
         self.plain(Kind::Null)
     }
 

@@ -23,6 +23,7 @@ const REMEDIES: &[(&str, &str)] = &[
     ("alias", "define `&name` before `*name` is used, or write the value out"),
     ("tag", "a peer file has no YAML tags; quote a value that starts with `!`"),
     ("directive", "remove the line that starts with `%`"),
+    ("byte order mark", "remove the invisible character"),
     ("document", "a peer file is one YAML document: remove `---` and `...`"),
     ("unexpected character", "put the value in quotes"),
     ("unprintable", "remove the invisible character"),
@@ -59,10 +60,16 @@ pub(crate) fn report_disagreement(found: &Disagreement, text: &str, diagnostics:
 }
 
 fn broken(position: Position, info: &str, text: &str, diagnostics: &mut Diagnostics) {
-    if let Some(tab) = tab_in_indentation(text, position.line) {
+    // the parser may give up at the end of the line before
+    if let Some(tab) = tab_in_indentation(text, position.line.saturating_add(1)) {
         diagnostics.error(tab, "a tab in the indentation; indent with spaces, two a level");
         return;
     }
+    let position = if info.contains("simple key") {
+        line_before(text, position)
+    } else {
+        position.min(end_of(text))
+    };
     let bracketed = text
         .lines()
         .nth(position.line as usize - 1)
@@ -76,6 +83,27 @@ fn broken(position: Position, info: &str, text: &str, diagnostics: &mut Diagnost
             .map_or("correct the YAML here, or in the line before", |(_, remedy)| remedy)
     };
     diagnostics.error(position, format!("this is not YAML ({info}); {remedy}"));
+}
+
+/// Finds the start of what the parser took for a key until it was past its end, without a colon.
+fn line_before(text: &str, end: Position) -> Position {
+    let lines = text.lines().zip(1..end.line);
+    let last =
+        lines.filter(|(line, _)| !matches!(line.trim().chars().next(), None | Some('#'))).last();
+    last.map_or(end, |(line, number)| {
+        let indentation = line.chars().take_while(|c| *c == ' ').count();
+        let column = u32::try_from(indentation).unwrap_or(u32::MAX).saturating_add(1);
+        Position { line: number, column }
+    })
+}
+
+/// Finds the end of the last line that is not blank.
+fn end_of(text: &str) -> Position {
+    let last = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()).last();
+    last.map_or(Position::START, |(line, number)| {
+        let column = u32::try_from(line.trim_end().chars().count()).unwrap_or(u32::MAX);
+        Position { line: number, column: column.saturating_add(1) }
+    })
 }
 
 /// Finds the first tab that indents something, down to the line where the parser gave up.

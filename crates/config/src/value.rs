@@ -145,14 +145,14 @@ pub(crate) fn prefix(node: &Node<'_>) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }
-    let length = text.split_once('/').and_then(|(address, length)| {
-        let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
-        Some((length, most))
-    });
-    Err(match length {
-        Some((length, most)) => format!(
-            "{} is no prefix length; write a number from 0 to {most} after the `/`",
-            quoted(length)
+    let most = text
+        .split_once('/')
+        .and_then(|(address, _)| address.parse::<IpAddr>().ok())
+        .map(|address| if address.is_ipv4() { 32 } else { 128 });
+    Err(match most {
+        Some(most) => format!(
+            "{} has no prefix length; write a number from 0 to {most} after the `/`",
+            quoted(text)
         ),
         None => format!(
             "{} is no address prefix; write one as `10.7.0.2/32` or `fd07::2/128`",

@@ -192,7 +192,7 @@ fn prefixes() {
     );
     peer(
         "  allowed_ips: [▶10.0.0.0/33]",
-        &["`33` is no prefix length; write a number from 0 to 32"],
+        &["`10.0.0.0/33` has no prefix length; write a number from 0 to 32"],
     );
     peer("  allowed_ips: [▶\"fd00::/129\"]", &["from 0 to 128"]);
     peer("  allowed_ips: [▶10.0.0.256/8, ▶x]", &["no address prefix", "`x` is no address prefix"]);
@@ -391,18 +391,25 @@ fn lists_of_peers() {
 
 #[test]
 fn what_is_no_yaml() {
-    interface("   ▶listen: 1", &["line it up with the lines beside it"]);
+    const LINE_UP: &str = "line it up with the lines beside it";
+    interface("   listen▶: 1", &[LINE_UP]);
+    interface(" ▶listen: 1", &[LINE_UP]);
+    said("peers:\n  - a: 1\n ▶- b: 1\n", &[LINE_UP]);
+    said("peers:\n  - a: 1\n   ▶b: 1\n", &[LINE_UP]);
     interface("▶\tlisten: 1", &["a tab in the indentation; indent with spaces"]);
-    interface(" ▶listen: 1", &["this is not YAML"]);
-    interface("  listen: [1, 2\n▶", &["close the brackets"]);
-    interface("  name: \"abc▶\n", &["close the quote"]);
-    interface("  endpoint: ▶[2001:db8::1]:5", &["in quotes: \"[2001:db8::1]:51871\""]);
+    interface("  name: a▶: b", &["a value that contains `: ` must be in quotes"]);
+    interface("  ▶listen 1", &["write `key: value`, with a space after the colon"]);
+    interface("  ▶listen:1\n  # comment\n", &["write `key: value`, with a space after the colon"]);
+    interface("  dns: [a, b▶}", &["close the brackets"]);
+    interface("  listen: [1, 2▶\n\n", &["close the brackets"]);
+    interface("  name: ▶\"abc\n", &["close the quote"]);
+    interface("  endpoint: [2001:db8::1]▶:5", &["in quotes: \"[2001:db8::1]:51871\""]);
     interface("  name: ▶!x abc", &["no YAML tags"]);
     interface("  name: ▶*x", &["define `&name`"]);
     said("interface: {private_key: SECRET}\n▶---\na: 1\n", &["a second YAML document"]);
     said("interface: ▶@a\n", &["put the value in quotes"]);
     let deep = "[".repeat(17);
-    said(&format!("{deep}▶{}", "[".repeat(1000)), &["nests deeper than any peer file"]);
+    said(&format!("{deep}▶{}", "[".repeat(100)), &["nests deeper than any peer file"]);
 }
 
 #[test]
