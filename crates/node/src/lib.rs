@@ -1,12 +1,24 @@
 //! The Stadium daemon as a library: workers, control, routes, reload.
+//!
+//! [`run`] is the daemon's whole life; [`api`] is how a running one is asked for things.
 
+mod alarm;
 pub mod api;
 mod clock;
+mod control;
+mod error;
 mod inbound;
 mod notice;
 mod outbound;
-#[cfg(test)]
-mod path_tests;
+mod reload;
 pub mod resolve;
+mod run;
+mod settings;
+mod signals;
+mod sockets;
+mod stats;
 pub mod system;
 mod workers;
+
+pub use error::RunError;
+pub use run::{clear_leftovers, plan, run};

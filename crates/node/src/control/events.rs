@@ -1,0 +1,120 @@
+//! What follows from the engine's events: log lines, packets that waited, names to look up.
+
+use stadium_proto::engine::{Event, Input, PeerError};
+use stadium_proto::frame::CloseReason;
+use stadium_proto::peer::PeerId;
+
+use super::Control;
+
+impl Control {
+    /// Handles everything that the engine's last calls left to do.
+    pub(super) fn settle(&mut self) {
+        loop {
+            while let Some(event) = self.outbox.events.pop_front() {
+                self.handle_event(event);
+            }
+            let Some(remote) = self.outbox.unreached.pop() else { return };
+            let peers: Vec<PeerId> = self
+                .book
+                .iter()
+                .map(|(id, _)| id)
+                .filter(|id| {
+                    let endpoint = self.engine.cell(*id).and_then(|cell| cell.endpoint());
+                    endpoint.is_some_and(|endpoint| endpoint.remote == remote)
+                })
+                .collect();
+            for peer in peers {
+                self.unreachable(peer);
+            }
+        }
+    }
+
+    /// Notes that the system has no way to a peer.
+    pub(super) fn unreachable(&mut self, peer: PeerId) {
+        self.log_error(peer, PeerError::NetworkUnreachable);
+        self.handle(Input::Unreachable { peer, error: PeerError::NetworkUnreachable });
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::HandshakeStarted { peer, attempt } => {
+                tracing::debug!(peer = self.book.label(peer), attempt, "handshake");
+            }
+            Event::SessionUp { peer, id, initiator } => {
+                if let Some(entry) = self.book.get_mut(peer) {
+                    entry.logged = None;
+                }
+                let asked = if initiator { "us" } else { "it" };
+                let peer_name = self.book.label(peer);
+                tracing::info!(
+                    peer = peer_name,
+                    session = id,
+                    "session is up, asked for by {asked}"
+                );
+                self.drain_waiting(peer);
+                self.send_waiting_pings(peer);
+            }
+            Event::CanSend { peer } => self.drain_waiting(peer),
+            Event::SessionsEnded { peer } => {
+                tracing::info!(peer = self.book.label(peer), "no session any more");
+            }
+            Event::EndpointMoved { peer, endpoint } => {
+                let peer = self.book.label(peer);
+                tracing::info!(peer, "the peer has moved to another address");
+                tracing::debug!(peer, endpoint = %endpoint.remote, "its new address");
+            }
+            Event::PeerClosed { peer, reason } => {
+                let why = match reason {
+                    CloseReason::SHUTDOWN => "it goes down",
+                    CloseReason::REMOVED => "it has removed this node",
+                    CloseReason::IDLE => "nothing was sent for long",
+                    _ => "for a reason of its own",
+                };
+                tracing::info!(peer = self.book.label(peer), "the peer closed the session: {why}");
+            }
+            Event::AttemptFailed { peer, error } => self.log_error(peer, error),
+            Event::GaveUp { peer } => {
+                tracing::warn!(
+                    peer = self.book.label(peer),
+                    "handshakes are given up until there is traffic again"
+                );
+            }
+            Event::Silent { peer } => self.handle_silence(peer),
+            Event::Pong { token, rtt, .. } => self.pings.answered(token, rtt),
+            Event::PingLost { token, .. } => self.pings.lost(token),
+        }
+    }
+
+    /// Logs why a peer cannot be reached, once until that changes.
+    pub(super) fn log_error(&mut self, peer: PeerId, error: PeerError) {
+        let Some(entry) = self.book.get_mut(peer) else { return };
+        if entry.logged == Some(error) {
+            tracing::debug!(peer = entry.label, "handshake: {error}");
+        } else {
+            entry.logged = Some(error);
+            tracing::warn!(peer = entry.label, "no session: {error}");
+        }
+    }
+
+    fn drain_waiting(&mut self, peer: PeerId) {
+        if let Some(cell) = self.engine.cell(peer) {
+            self.drain.drain(cell, self.clock.instant());
+        }
+    }
+
+    /// Looks for another address of a peer that does not answer.
+    fn handle_silence(&mut self, peer: PeerId) {
+        if self.look_up(peer) {
+            // what is found decides
+            return;
+        }
+        let Some(entry) = self.book.get(peer) else { return };
+        let current =
+            self.engine.cell(peer).and_then(|cell| cell.endpoint()).map(|endpoint| endpoint.remote);
+        let may = matches!(entry.endpoint, Some(stadium_config::Endpoint::Address(_)));
+        if let Some(remote) = entry.after(current).filter(|_| may || current.is_none()) {
+            tracing::debug!(peer = entry.label, %remote, "another address is tried");
+            self.handle(Input::Endpoint { peer, remote });
+        }
+    }
+}

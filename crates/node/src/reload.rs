@@ -1,0 +1,214 @@
+//! Reload: load, compare, apply what changed and nothing else.
+//!
+//! Invariants: a bad file changes nothing; what cannot change while the node runs stays as it is
+//! in the file in force, so that the next reload names it again.
+
+use stadium_config as config;
+use stadium_config::{FieldChange, Mtu, PeerFile, What};
+use stadium_proto::engine::{Change, Input};
+
+use crate::api::{Effect, Kind, Refusal, ReloadChange, ReloadReport};
+use crate::control::Control;
+use crate::settings;
+use crate::system::Plan;
+
+impl Control {
+    /// Reloads for a SIGHUP: the log hears what a caller would.
+    pub(crate) async fn reload_on_signal(&mut self) {
+        match self.reload(false).await {
+            Ok(report) if report.changes.is_empty() => {
+                tracing::info!("SIGHUP: nothing changed in the peer file");
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                for line in refusal.message.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("SIGHUP: the peer file is not applied; nothing has changed");
+            }
+        }
+    }
+
+    /// Loads the peer file again and applies what changed, or only says what that would be.
+    ///
+    /// # Errors
+    /// The refusal to answer with; nothing has changed then.
+    pub(crate) async fn reload(&mut self, dry_run: bool) -> Result<ReloadReport, Refusal> {
+        let invalid = |text: String| Refusal::new(Kind::InvalidFile, text);
+        let loaded = config::load(&self.file.path).map_err(|e| invalid(e.to_string()))?;
+        let refused = settings::unsupported(&loaded.file);
+        if !refused.is_empty() {
+            return Err(invalid(refused.join("\n")));
+        }
+        let mut warnings: Vec<String> =
+            loaded.warnings.to_string().lines().map(str::to_owned).collect();
+        warnings.extend(settings::warnings(&loaded.file));
+        let changes: Vec<ReloadChange> =
+            config::diff(&self.file, &loaded.file).iter().flat_map(report).collect();
+        let mut in_force = loaded.file;
+        keep_what_needs_a_restart(&self.file, &mut in_force);
+        let next = self.next_plan(&in_force).await?;
+        warnings.extend(next.plan.warnings.iter().cloned());
+        if !dry_run && !changes.is_empty() {
+            self.apply(in_force, next).await?;
+            for change in &changes {
+                tracing::info!("reload: {} ({})", change.what, change.effect);
+            }
+        }
+        Ok(ReloadReport { applied: !dry_run, changes, warnings })
+    }
+
+    /// Makes the plan of a changed file.
+    async fn next_plan(&self, file: &PeerFile) -> Result<Next, Refusal> {
+        let failed = |error: crate::system::SystemError| {
+            Refusal::new(Kind::Failed, format!("{error}; nothing has changed"))
+        };
+        let known: Vec<_> = self.known_endpoints(file);
+        let mtu = match file.interface.mtu {
+            Mtu::Fixed(mtu) => mtu.into(),
+            // what was found at the start goes on to hold, unless it is asked for anew
+            Mtu::Auto if self.file.interface.mtu == Mtu::Auto => self.mtu,
+            Mtu::Auto => {
+                let endpoints: Vec<_> = known.iter().copied().map(Some).collect();
+                self.system.auto_mtu(&endpoints, self.applied.plan().fwmark).await
+            }
+        };
+        let facts = self.system.facts().await.map_err(failed)?;
+        let running = self.applied.plan();
+        let spec = settings::interface_spec(file, mtu, running.link.index, known);
+        let plan = Plan::new(&spec, &facts, Some(running)).map_err(failed)?;
+        Ok(Next { plan, mtu })
+    }
+
+    /// Applies a file whose plan is made.
+    async fn apply(&mut self, file: PeerFile, next: Next) -> Result<(), Refusal> {
+        let failed =
+            |error: String| Refusal::new(Kind::Failed, format!("{error}; nothing has changed"));
+        let Next { plan, mtu } = next;
+        let mark = plan.fwmark.unwrap_or(0);
+        let old_mark = self.applied.plan().fwmark.unwrap_or(0);
+        if mark != 0 && mark != old_mark {
+            // before the rules stand that need it
+            let set = self.outbox.bound.set_fwmark(mark);
+            set.map_err(|error| failed(format!("cannot mark own datagrams {mark:#x}: {error}")))?;
+        }
+        let done = self.system.reconcile(&mut self.applied, plan, &mut self.state).await;
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                if mark != old_mark {
+                    let _ = self.outbox.bound.set_fwmark(old_mark);
+                }
+                return Err(failed(error.to_string()));
+            }
+        };
+        if mark == 0
+            && old_mark != 0
+            && let Err(error) = self.outbox.bound.set_fwmark(0)
+        {
+            tracing::warn!("own datagrams keep their mark {old_mark:#x}: {error}");
+        }
+        for operation in &done {
+            tracing::debug!("reload: {operation}");
+        }
+        self.mtu = mtu;
+        self.apply_to_engine(file);
+        Ok(())
+    }
+
+    /// Tells the engine what differs in `file`, which is in force from then on.
+    fn apply_to_engine(&mut self, file: PeerFile) {
+        let timers = self.engine.settings().timers;
+        let partial_checksum = self.engine.settings().partial_checksum;
+        let settings =
+            settings::engine(&file, self.mtu, self.worker_count, partial_checksum, timers);
+        let old = std::mem::replace(&mut self.file, file);
+        let agreed = |file: &PeerFile| (file.post_quantum, file.ciphers.list().to_vec());
+        let renew = agreed(&old) != agreed(&self.file);
+        let mut changes = vec![Change::Settings(Box::new(settings))];
+        let gone = |peer: &&config::Peer| self.file.peer(&peer.public_key).is_none();
+        let removed: Vec<_> = old.peers.iter().filter(gone).map(|peer| peer.public_key).collect();
+        let removed: Vec<_> =
+            removed.iter().filter_map(|key| self.engine.peer_by_key(key)).collect();
+        for id in removed {
+            changes.push(Change::Remove(id));
+            self.forget(id);
+        }
+        for peer in &self.file.peers {
+            match self.engine.peer_by_key(&peer.public_key) {
+                None => changes.push(Change::Add(Box::new(settings::peer(peer)))),
+                Some(id) if old.peer(&peer.public_key) != Some(peer) => {
+                    changes.push(Change::Update(id, Box::new(settings::peer(peer))));
+                }
+                Some(_) => {}
+            }
+        }
+        let now = self.clock.now();
+        for result in self.engine.apply(now, changes, &mut self.outbox) {
+            if let Err(error) = result {
+                tracing::error!("reload: a peer is left as it was: {error}");
+            }
+        }
+        self.note_peers();
+        if renew {
+            // what was agreed by the old settings gives way
+            self.handle(Input::NetworkChanged);
+        }
+    }
+}
+
+/// What a changed file amounts to.
+struct Next {
+    plan: Plan,
+    mtu: u32,
+}
+
+/// Turns a change into lines of the report: one a key.
+fn report(change: &config::Change) -> Vec<ReloadChange> {
+    let line = |what: String, effect| ReloadChange { what, effect };
+    let shown = |field: &FieldChange| format!("{}: {} → {}", field.key, field.old, field.new);
+    match &change.what {
+        What::Setting(field) => vec![line(shown(field), setting_effect(field))],
+        What::PeerAdded { label, .. } => {
+            vec![line(format!("peer {label}: added"), effect(change.effect))]
+        }
+        What::PeerRemoved { label, .. } => {
+            vec![line(format!("peer {label}: removed"), effect(change.effect))]
+        }
+        What::PeerChanged { label, fields, .. } => fields
+            .iter()
+            .map(|field| line(format!("peer {label}: {}", shown(field)), effect(field.effect)))
+            .collect(),
+    }
+}
+
+/// Says what a changed setting takes in this version.
+fn setting_effect(field: &FieldChange) -> Effect {
+    match field.key.as_str() {
+        // both are built into what runs
+        "interface.network_key" | "interface.copy_dscp" => Effect::Restart,
+        _ => effect(field.effect),
+    }
+}
+
+fn effect(effect: config::Effect) -> Effect {
+    match effect {
+        config::Effect::Live => Effect::Live,
+        config::Effect::Rehandshake => Effect::Rehandshake,
+        config::Effect::Restart => Effect::Restart,
+    }
+}
+
+/// Puts back into `new` what only a restart changes.
+fn keep_what_needs_a_restart(old: &PeerFile, new: &mut PeerFile) {
+    let (old_interface, interface) = (&old.interface, &mut new.interface);
+    interface.name = old_interface.name.clone();
+    interface.private_key = old_interface.private_key.clone();
+    interface.listen = old_interface.listen.clone();
+    interface.fwmark = old_interface.fwmark;
+    interface.workers = old_interface.workers;
+    interface.offload = old_interface.offload;
+    interface.network_key = old_interface.network_key.clone();
+    interface.copy_dscp = old_interface.copy_dscp;
+    new.control = old.control.clone();
+}

@@ -1,0 +1,232 @@
+//! From a validated peer file to what the engine and the system want.
+//!
+//! Invariant: what this version cannot do is refused or warned of here, never silently left out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use stadium_config as config;
+use stadium_config::PeerFile;
+use stadium_proto::engine::{HandshakeKind, PeerConfig, PostQuantum, Settings};
+use stadium_proto::guard::HandshakeRate;
+use stadium_proto::identity::PresharedKey;
+use stadium_proto::noise::{NoiseByte, NoisePolicy};
+use stadium_proto::timers::Timers;
+
+use crate::system::InterfaceSpec;
+
+/// The least and the largest payload limit: what IPv6 needs, and what a UDP datagram holds.
+const PAYLOAD_LIMIT: std::ops::RangeInclusive<u32> = 1280..=65503;
+
+/// The most workers: each has a lane of its own, and control has lane 0.
+pub(crate) const MAX_WORKERS: usize = 63;
+
+/// The variable that shortens timers in tests.
+pub(crate) const TEST_TIMERS: &str = "STADIUM_TEST_TIMERS";
+
+/// Returns what of `file` this version cannot do, though it must not run without; empty: nothing.
+pub(crate) fn unsupported(file: &PeerFile) -> Vec<String> {
+    let mut refused = Vec::new();
+    let place = file.path.display();
+    let noisy = |noise: &config::NoiseSettings| !noise.is_off() || demands_noise(&noise.policy);
+    let remedy = "this version runs without noise, and weaker than asked for is no choice; set \
+                  noise ratio and filler to off and take `minimum` out";
+    if noisy(&file.noise) {
+        refused.push(format!("{place}: error: noise is not available in this version; {remedy}"));
+    }
+    for peer in file.peers.iter().filter(|peer| noisy(&peer.noise) && !noisy(&file.noise)) {
+        refused.push(format!(
+            "{place}: error: peer {}: noise is not available in this version; {remedy}",
+            peer.label()
+        ));
+    }
+    refused
+}
+
+/// Tells whether a policy is only content with noise.
+fn demands_noise(policy: &NoisePolicy) -> bool {
+    let minimum = NoisePolicy { minimum: policy.minimum, accept: NoiseByte::STRONGEST };
+    !minimum.grants(NoiseByte::OFF)
+}
+
+/// Returns what of `file` this version leaves undone, each with what that means.
+pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let interface = &file.interface;
+    if !interface.dns.is_empty() {
+        warnings.push(
+            "interface.dns is not applied in this version: the system keeps its name servers; \
+             set them in hooks"
+                .to_owned(),
+        );
+    }
+    if interface.lan && file.has_default_route() {
+        warnings.push(
+            "interface.lan: on adds nothing in this version: networks that this machine has a \
+             route of their own for stay outside the tunnel, other private ranges go through it"
+                .to_owned(),
+        );
+    }
+    if interface.early_data {
+        warnings.push(
+            "interface.early_data is not available in this version: first packets wait for the \
+             handshake"
+                .to_owned(),
+        );
+    }
+    if let Some(metrics) = file.control.metrics {
+        warnings.push(format!(
+            "control.metrics is not available in this version: nothing listens on {metrics}; \
+             `stadium status --json` has the figures"
+        ));
+    }
+    if interface.stealth && interface.allow_open {
+        warnings
+            .push("interface.stealth excludes open handshakes: allow_open has no effect".into());
+    }
+    warnings
+}
+
+/// Returns how many workers run.
+pub(crate) fn workers(file: &PeerFile) -> usize {
+    match file.interface.workers {
+        config::Workers::Auto => {
+            std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+        }
+        config::Workers::Count(count) => usize::from(count),
+    }
+    .clamp(1, MAX_WORKERS)
+}
+
+/// Returns the engine's settings for an interface of `mtu` bytes with `workers` workers.
+pub(crate) fn engine(
+    file: &PeerFile,
+    mtu: u32,
+    workers: usize,
+    partial_checksum: bool,
+    timers: Timers,
+) -> Settings {
+    let interface = &file.interface;
+    let limit = mtu.clamp(*PAYLOAD_LIMIT.start(), *PAYLOAD_LIMIT.end());
+    Settings {
+        ciphers: file.ciphers.list().to_vec(),
+        post_quantum: match file.post_quantum {
+            config::PostQuantum::Prefer => PostQuantum::Prefer,
+            config::PostQuantum::Require => PostQuantum::Require,
+            config::PostQuantum::Off => PostQuantum::Off,
+        },
+        payload_limit: u16::try_from(limit).unwrap_or(u16::MAX),
+        // lane 0 is control's own
+        lanes: u8::try_from(workers.clamp(1, MAX_WORKERS) + 1).unwrap_or(u8::MAX),
+        partial_checksum,
+        allow_open: interface.allow_open,
+        stealth: interface.stealth,
+        handshake_rate: HandshakeRate {
+            per_second: interface.handshake_rate.per_second,
+            burst: interface.handshake_rate.burst,
+        },
+        noise: NoisePolicy::OFF,
+        timers,
+        ..Settings::default()
+    }
+}
+
+/// Returns what the engine needs to know of a peer; a name as endpoint is told later.
+pub(crate) fn peer(peer: &config::Peer) -> PeerConfig {
+    PeerConfig {
+        public_key: peer.public_key,
+        preshared_key: peer.preshared_key.clone().unwrap_or(PresharedKey::NONE),
+        endpoint: match &peer.endpoint {
+            Some(config::Endpoint::Address(address)) => Some(canonical(*address)),
+            Some(config::Endpoint::Name { .. }) | None => None,
+        },
+        allowed_ips: peer.allowed_ips.clone(),
+        heartbeat: peer.heartbeat,
+        handshake: match peer.handshake {
+            config::HandshakeKind::Encrypted => HandshakeKind::Encrypted,
+            config::HandshakeKind::Open => HandshakeKind::Open,
+        },
+        noise: NoiseByte::OFF,
+        noise_policy: NoisePolicy::OFF,
+    }
+}
+
+/// Writes an IPv4 address inside IPv6 as what it is: it leaves from the IPv4 socket.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// Returns what the system is asked for; `endpoints` are the addresses that are known.
+pub(crate) fn interface_spec(
+    file: &PeerFile,
+    mtu: u32,
+    index: u32,
+    endpoints: Vec<IpAddr>,
+) -> InterfaceSpec {
+    InterfaceSpec { index, file: absolute(&file.path), ..InterfaceSpec::of(file, mtu, endpoints) }
+}
+
+/// Writes a path from the root: hooks and reloads may run elsewhere.
+pub(crate) fn absolute(path: &Path) -> std::path::PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Reads timers for tests: `rekey=2s,reject=5s`.
+///
+/// # Errors
+/// A message that names the part that is wrong, and what would be right.
+pub(crate) fn test_timers(text: &str) -> Result<Timers, String> {
+    let mut timers = Timers::default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let wrong = |why: String| format!("{TEST_TIMERS}: `{part}`: {why}");
+        let (name, value) = part
+            .split_once('=')
+            .ok_or_else(|| wrong("it is not NAME=DURATION, such as rekey=2s".to_owned()))?;
+        let value: Duration = config::parse_duration(value.trim())
+            .map_err(|error| wrong(format!("`{value}` is no duration: {error}")))?;
+        if value.is_zero() {
+            return Err(wrong("a timer must be longer than 0".to_owned()));
+        }
+        if !timers.set(name.trim(), value) {
+            return Err(wrong(format!("no timer has that name; use {}", Timers::NAMES.join(", "))));
+        }
+    }
+    Ok(timers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_are_read_or_refused_with_a_remedy() {
+        let timers = test_timers("rekey=2s, reject=5s,").unwrap();
+        assert_eq!(timers.rekey, Duration::from_secs(2));
+        assert_eq!(timers.reject, Duration::from_secs(5));
+        assert_eq!(timers.wipe, Timers::default().wipe);
+        assert!(test_timers("rekey").unwrap_err().contains("NAME=DURATION"));
+        assert!(test_timers("rekey=soon").unwrap_err().contains("no duration"));
+        assert!(test_timers("rekeys=2s").unwrap_err().contains("rekey, reject"));
+        assert!(test_timers("rekey=0s").unwrap_err().contains("longer than 0"));
+    }
+
+    #[test]
+    fn mapped_addresses_leave_from_the_ipv4_socket() {
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:7".parse().unwrap();
+        assert_eq!(canonical(mapped), "192.0.2.1:7".parse().unwrap());
+        let real: SocketAddr = "[2001:db8::1]:7".parse().unwrap();
+        assert_eq!(canonical(real), real);
+    }
+
+    #[test]
+    fn no_noise_meets_only_the_weakest_minimum() {
+        assert!(!demands_noise(&NoisePolicy::OFF));
+        assert!(!demands_noise(&NoisePolicy::ANY));
+        let minimum = NoiseByte::STRONGEST;
+        assert!(demands_noise(&NoisePolicy { minimum, accept: NoiseByte::STRONGEST }));
+    }
+}
