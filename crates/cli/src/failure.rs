@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use stadium_node::RunError;
 use stadium_node::api::ClientError;
 
 use crate::arguments::LogFormat;
@@ -103,6 +104,12 @@ impl From<ClientError> for Failure {
             _ => error.to_string(),
         };
         Self::Message { code: Code::from_u8(error.exit_code()), message }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self::Message { code: Code::from_u8(error.exit_code()), message: error.to_string() }
     }
 }
 

@@ -5,7 +5,6 @@
 //! secret is printed by any verb but those that make one.
 
 mod arguments;
-mod daemon;
 mod detach;
 mod failure;
 mod interrupt;

@@ -11,7 +11,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stadium_config::Target;
 use stadium_node::api::{Client, ClientError};
 
-use crate::daemon;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::{Place, place, target};
@@ -105,13 +104,16 @@ fn closes_within(client: &mut Client, socket: &Path, time: Duration) -> bool {
 
 /// Clears what a killed daemon left; fails with 3 where there is nothing.
 fn clear(place: &Place, stale: bool) -> Result<(), Failure> {
-    let cleared = daemon::clear_leftovers(place.name.as_str())?;
+    let cleared = stadium_node::clear_leftovers(&place.socket)?;
     let socket = stale && remove_socket(&place.socket)?;
-    if cleared || socket {
+    if !cleared.is_empty() || socket {
         output::message(&format!(
             "{}: its daemon was gone already; cleared what it had left",
             place.name
         ));
+        for line in cleared {
+            output::message(&format!("  {line}"));
+        }
         return Ok(());
     }
     Err(Failure::not_running(format!(

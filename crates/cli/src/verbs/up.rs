@@ -9,7 +9,7 @@ use crate::arguments::LogFormat;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::target;
-use crate::{daemon, detach, logging, peer_file};
+use crate::{detach, logging, peer_file};
 
 /// Bring an interface up and run until SIGINT or SIGTERM
 ///
@@ -45,7 +45,7 @@ impl Up {
         }
         let loaded = peer_file::load(&path)?;
         if self.dry_run {
-            return output::data(daemon::plan(&loaded)?);
+            return output::data(stadium_node::plan(&loaded.file)?);
         }
         if self.detach {
             let absolute = std::path::absolute(&path)
@@ -56,7 +56,7 @@ impl Up {
             return detach::start(&absolute, &name, self.log_file.as_deref(), format);
         }
         logging::start(format)?;
-        daemon::run(loaded, || {})
+        Ok(stadium_node::run(loaded.file, || {})?)
     }
 }
 
@@ -65,7 +65,7 @@ fn run_detached(path: &Path, format: LogFormat) -> Result<(), Failure> {
     let run = || {
         detach::leave_session()?;
         logging::start(format)?;
-        daemon::run(peer_file::load(path)?, detach::tell_ready)
+        Ok(stadium_node::run(peer_file::load(path)?.file, detach::tell_ready)?)
     };
     run().map_err(|failure| match failure {
         Failure::Message { code, message } => {
