@@ -6,6 +6,7 @@
 //! | AEAD of C1 (ChaCha20-Poly1305) and RETRY (XChaCha20-Poly1305) | chacha20poly1305 |
 //! | X25519, Ed25519 | x25519-dalek, ed25519-dalek |
 //! | ML-KEM-768 | ml-kem |
+//! | ChaCha8 as a seeded generator | chacha20 |
 //! | SHA-256, SHA-512, BLAKE2s, HMAC, HKDF | sha2, blake2, hmac, hkdf |
 //!
 //! Nothing here draws random numbers: they are arguments, so that test vectors replay.
@@ -15,6 +16,7 @@ mod dh;
 mod hash;
 mod hedge;
 mod kem;
+mod keystream;
 mod secret;
 mod sign;
 mod suite;
@@ -28,6 +30,7 @@ pub use hedge::Hedge;
 pub use kem::{
     BadKemKey, KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, KEM_MESSAGE_LEN, KEM_SEED_LEN, KemPublic, KemSecret,
 };
+pub use keystream::Keystream;
 pub use secret::Secret;
 pub use sign::{SIGNATURE_LEN, verify_strict};
 pub use suite::{Cipher, HashAlg, UnknownAlgorithm, preferred_ciphers};

@@ -1,7 +1,13 @@
 //! Noise: what the byte of cell `0x07` says, and what a node makes of it.
 
+pub mod budget;
 pub mod byte;
+pub mod ledger;
+pub mod rng;
 
+pub use budget::Budget;
 pub use byte::{
     NoiseByte, NoiseFiller, NoisePolicy, NoiseRatio, NoiseSize, ReservedNoise, Verdict,
 };
+pub use ledger::{Ledger, LedgerCounts};
+pub use rng::NoiseRng;
