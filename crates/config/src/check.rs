@@ -3,21 +3,16 @@
 use crate::diagnostic::Diagnostics;
 use crate::model::{HandshakeKind, PeerFile, Routes};
 use crate::peers::Found;
-use crate::section::{INTERFACE_KEYS, Section};
+use crate::section::Section;
 
-/// Warns of what the file says to no effect, and of what others can read.
+/// Warns of what the file says to no effect, and of what others can read; `section` is
+/// `interface:`.
 pub(crate) fn read(
-    top: &Section<'_, '_>,
+    section: &Section<'_, '_>,
     file: &PeerFile,
     peers: &[Found],
     list: &mut Diagnostics,
 ) {
-    // what is wrong with the section itself has been reported: a second list takes it
-    let mut said = Diagnostics::new(&file.path);
-    let section = top
-        .node("interface")
-        .and_then(|node| Section::open(node, "interface", INTERFACE_KEYS, &mut said))
-        .unwrap_or_else(|| Section::absent("interface", INTERFACE_KEYS));
     let interface = &file.interface;
     let default_route = file.has_default_route();
     if interface.lan && !default_route {

@@ -18,46 +18,49 @@ use crate::tree::{Content, Node};
 use crate::value;
 use crate::{secret, secret::NETWORK_KEY, secret::PRIVATE_KEY};
 
-/// Reads the section; `None` where something needed is missing or wrong.
-pub(crate) fn read(
-    top: &Section<'_, '_>,
-    path: &Path,
-    context: &mut Context<'_>,
-) -> Option<Interface> {
-    let Some(node) = top.node("interface") else {
-        context.diagnostics.error(
+/// Opens the section, which every file must have.
+pub(crate) fn open<'n, 't>(
+    top: &Section<'n, 't>,
+    list: &mut Diagnostics,
+) -> Option<Section<'n, 't>> {
+    if top.lacks("interface") {
+        list.error(
             Position::START,
             "the file has no `interface`; write `interface:` and below it `private_key_file: FILE`",
         );
-        return None;
-    };
-    let section = Section::open(node, "interface", INTERFACE_KEYS, &mut context.diagnostics)?;
+    }
+    Section::open(top.node("interface")?, "interface", INTERFACE_KEYS, list)
+}
+
+/// Reads the section, whose key stands at `position`; `None` where something needed is missing
+/// or wrong.
+pub(crate) fn read(
+    section: &Section<'_, '_>,
+    position: Position,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Interface> {
     let private_key =
-        secret::read(&section, &PRIVATE_KEY, context, SecretKey::from_base64, SecretKey::as_bytes);
-    if section.node("private_key").is_none() && section.node("private_key_file").is_none() {
+        secret::read(section, &PRIVATE_KEY, context, SecretKey::from_base64, SecretKey::as_bytes);
+    if section.lacks("private_key") && section.lacks("private_key_file") {
         context.diagnostics.error(
-            top.key_position("interface"),
+            position,
             "`interface` has no private key; make one with `umask 077; stadium genkey > FILE` and \
              write `private_key_file: FILE`",
         );
     }
-    let network_key = secret::read(
-        &section,
-        &NETWORK_KEY,
-        context,
-        NetworkKey::from_base64,
-        NetworkKey::as_bytes,
-    );
+    let network_key =
+        secret::read(section, &NETWORK_KEY, context, NetworkKey::from_base64, NetworkKey::as_bytes);
     let list = &mut context.diagnostics;
-    let name = name(&section, path, top.key_position("interface"), list);
+    let name = name(section, path, position, list);
     let flag = |key: &str, list: &mut Diagnostics| {
         section.read(key, list, value::boolean).unwrap_or_default()
     };
     let interface = Interface {
-        address: address(&section, list),
+        address: address(section, list),
         listen: section.read("listen", list, listen).unwrap_or_default(),
         mtu: section.read("mtu", list, mtu).unwrap_or_default(),
-        routes: routes(&section, list),
+        routes: routes(section, list),
         fwmark: section.read("fwmark", list, fwmark).unwrap_or_default(),
         kill_switch: section
             .read("kill_switch", list, |node| value::word(node, Switch::WORDS))
@@ -68,7 +71,7 @@ pub(crate) fn read(
             .into_iter()
             .map(|(address, _)| address)
             .collect(),
-        hooks: hooks(&section, list),
+        hooks: hooks(section, list),
         mss_clamp: section
             .read("mss_clamp", list, |node| value::word(node, AutoOff::WORDS))
             .unwrap_or_default(),
@@ -76,7 +79,7 @@ pub(crate) fn read(
         allow_open: flag("allow_open", list),
         early_data: flag("early_data", list),
         stealth: flag("stealth", list),
-        handshake_rate: handshake_rate(&section, list),
+        handshake_rate: handshake_rate(section, list),
         workers: section.read("workers", list, workers).unwrap_or_default(),
         offload: section
             .read("offload", list, |node| value::word(node, AutoOff::WORDS))

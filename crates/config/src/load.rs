@@ -221,15 +221,16 @@ fn build(
     };
     // serde_yaml takes a byte order mark for content
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = match tree::parse(text) {
-        Ok(mut root) => match agree::resolve(text, &mut root) {
+    let file = match syntax::printable(text, &mut context.diagnostics).then(|| tree::parse(text)) {
+        None => None,
+        Some(Ok(mut root)) => match agree::resolve(text, &mut root) {
             Ok(()) => read_file(&root, path, facts, &mut context),
             Err(found) => {
                 syntax::report_disagreement(&found, text, &mut context.diagnostics);
                 None
             }
         },
-        Err(failure) => {
+        Some(Err(failure)) => {
             syntax::report(&failure, text, &mut context.diagnostics);
             None
         }
@@ -262,7 +263,10 @@ fn read_file(
 ) -> Option<PeerFile> {
     let top = Section::open(root, FILE, FILE_KEYS, &mut context.diagnostics)?;
     let hook_trust = facts.map_or(HookTrust::NotAFile, |facts| facts.hook_trust());
-    let interface = interface::read(&top, path, context);
+    let section = interface::open(&top, &mut context.diagnostics);
+    let interface = section
+        .as_ref()
+        .and_then(|section| interface::read(section, top.key_position("interface"), path, context));
     let control = control::read(&top, interface.as_ref().map(|i| &i.name), context);
     let noise = settings::read(&top, Default::default(), &mut context.diagnostics);
     let (post_quantum, ciphers) = settings::algorithms(&top, &mut context.diagnostics);
@@ -280,6 +284,6 @@ fn read_file(
         hook_trust,
         inline_secrets,
     };
-    check::read(&top, &file, &peers, &mut context.diagnostics);
+    check::read(&section?, &file, &peers, &mut context.diagnostics);
     Some(file)
 }

@@ -444,10 +444,8 @@ fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str
     words.iter().find(|(_, named)| named == value).map_or("", |(word, _)| word)
 }
 
-/// Returns the folder that relative paths of the peer file at `path` start from.
+/// Returns the folder that relative paths of the peer file at `path` start from; empty for the
+/// current one.
 pub(crate) fn base_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+    path.parent().unwrap_or(Path::new(""))
 }

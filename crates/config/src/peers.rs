@@ -186,13 +186,13 @@ fn public_key(
     taken: &mut Taken<'_>,
     list: &mut Diagnostics,
 ) -> Option<PublicKey> {
-    let Some(node) = section.node("public_key") else {
+    if section.lacks("public_key") {
         list.error(
             section.position,
             "this peer has no `public_key`; write the one that `stadium pubkey` prints there",
         );
-        return None;
-    };
+    }
+    let node = section.node("public_key")?;
     let key = section.read("public_key", list, |node| {
         value::text(node)?;
         match key {

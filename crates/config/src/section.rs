@@ -71,6 +71,8 @@ pub(crate) struct Section<'n, 't> {
     pub(crate) position: Position,
     keys: &'static [&'static str],
     found: Vec<Option<&'n Entry<'t>>>,
+    /// Known keys that unknown ones were probably meant for.
+    misspelt: Vec<&'static str>,
 }
 
 impl<'n, 't> Section<'n, 't> {
@@ -81,11 +83,17 @@ impl<'n, 't> Section<'n, 't> {
         keys: &'static [&'static str],
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
-        let mut found = vec![None; keys.len()];
+        let mut section = Self {
+            path,
+            position: node.position,
+            keys,
+            found: vec![None; keys.len()],
+            misspelt: Vec::new(),
+        };
         match &node.content {
             Content::Map(entries) => {
                 for entry in entries {
-                    place(entry, path, keys, &mut found, diagnostics);
+                    section.place(entry, diagnostics);
                 }
             }
             _ if node.is_null() => {}
@@ -103,12 +111,45 @@ impl<'n, 't> Section<'n, 't> {
                 return None;
             }
         }
-        Some(Self { path, position: node.position, keys, found })
+        Some(section)
+    }
+
+    /// Puts an entry where its key belongs, or says why it belongs nowhere.
+    fn place(&mut self, entry: &'n Entry<'t>, diagnostics: &mut Diagnostics) {
+        let position = entry.key.position;
+        let Content::Scalar(key) = &entry.key.content else {
+            let message = format!(
+                "a key must be a word, not {}; write one of: {}",
+                describe(&entry.key.content),
+                self.keys.join(", ")
+            );
+            diagnostics.error(position, message);
+            return;
+        };
+        let Some(index) = self.keys.iter().position(|known| *known == key.text) else {
+            let (message, meant) = unknown(&key.text, self.path, self.keys);
+            self.misspelt.extend(meant);
+            diagnostics.error(position, message);
+            return;
+        };
+        match self.found[index] {
+            Some(first) => diagnostics.error(
+                position,
+                format!(
+                    "`{}` stands in {} twice (first in line {}); remove one of them",
+                    key.text,
+                    shown(self.path),
+                    first.key.position.line
+                ),
+            ),
+            None => self.found[index] = Some(entry),
+        }
     }
 
     /// Stands for a section that the file does not have.
     pub(crate) fn absent(path: &'static str, keys: &'static [&'static str]) -> Self {
-        Self { path, position: Position::START, keys, found: vec![None; keys.len()] }
+        let found = vec![None; keys.len()];
+        Self { path, position: Position::START, keys, found, misspelt: Vec::new() }
     }
 
     fn entry(&self, key: &str) -> Option<&'n Entry<'t>> {
@@ -120,6 +161,12 @@ impl<'n, 't> Section<'n, 't> {
     /// Returns the value of a key.
     pub(crate) fn node(&self, key: &str) -> Option<&'n Node<'t>> {
         self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// Tells whether a key that is not there is worth a word: not if it seems to be misspelt,
+    /// which has been reported.
+    pub(crate) fn lacks(&self, key: &str) -> bool {
+        self.node(key).is_none() && !self.misspelt.contains(&key)
     }
 
     /// Returns where a key stands; where the section starts if it does not.
@@ -187,55 +234,17 @@ impl<'n, 't> Section<'n, 't> {
     }
 }
 
-/// Puts an entry where its key belongs, or says why it belongs nowhere.
-fn place<'n, 't>(
-    entry: &'n Entry<'t>,
-    path: &'static str,
-    keys: &'static [&'static str],
-    found: &mut [Option<&'n Entry<'t>>],
-    diagnostics: &mut Diagnostics,
-) {
-    let position = entry.key.position;
-    let Content::Scalar(key) = &entry.key.content else {
-        diagnostics.error(
-            position,
-            format!(
-                "a key must be a word, not {}; write one of: {}",
-                describe(&entry.key.content),
-                keys.join(", ")
-            ),
-        );
-        return;
-    };
-    let Some(index) = keys.iter().position(|known| *known == key.text) else {
-        diagnostics.error(position, unknown(&key.text, path, keys));
-        return;
-    };
-    match found[index] {
-        Some(first) => diagnostics.error(
-            position,
-            format!(
-                "`{}` stands in {} twice (first in line {}); remove one of them",
-                key.text,
-                shown(path),
-                first.key.position.line
-            ),
-        ),
-        None => found[index] = Some(entry),
-    }
-}
-
-/// Says that a key is unknown, and which one was probably meant.
-fn unknown(key: &str, path: &str, keys: &[&'static str]) -> String {
+/// Says that a key is unknown, and which one was probably meant, if any was.
+fn unknown(key: &str, path: &str, keys: &'static [&'static str]) -> (String, Option<&'static str>) {
     let said = format!("unknown key {} in {}", quoted(key), shown(path));
     let elsewhere =
         SECTIONS.iter().find(|(other, known)| *other != path && known.contains(&key)).map(|s| s.0);
     if let Some(other) = elsewhere {
-        return format!("{said}; it belongs to {}: check the indentation", shown(other));
+        return (format!("{said}; it belongs to {}: check the indentation", shown(other)), None);
     }
     match nearest(key, keys.iter().copied()) {
-        Some(known) => format!("{said}; did you mean `{known}`?"),
-        None => format!("{said}; remove it (known here: {})", keys.join(", ")),
+        Some(known) => (format!("{said}; did you mean `{known}`?"), Some(known)),
+        None => (format!("{said}; remove it (known here: {})", keys.join(", ")), None),
     }
 }
 

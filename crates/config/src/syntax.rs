@@ -37,6 +37,29 @@ const BRACKETED: &str = "put an IPv6 address with a port in quotes: \"[2001:db8:
 const DISAGREE: &str = "two YAML parsers read this differently; put the value in quotes, or write \
                         it more plainly";
 
+/// Tells whether `text` has only characters that YAML allows, and reports the first other one.
+///
+/// The parsers take some of them for text, and others for an error elsewhere.
+pub(crate) fn printable(text: &str, diagnostics: &mut Diagnostics) -> bool {
+    let allowed = |c: char| {
+        matches!(c, '\t' | '\n' | '\r' | '\u{85}')
+            || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
+    };
+    let Some((at, c)) = text.char_indices().find(|(_, c)| !allowed(*c)) else { return true };
+    let before = &text[..at];
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
+    let line = before.rfind('\n').map_or(before, |end| &before[end + 1..]);
+    let position = Position {
+        line: number(before.matches('\n').count()),
+        column: number(line.chars().count()),
+    };
+    diagnostics.error(
+        position,
+        format!("the invisible character U+{:04X} has no place in YAML; remove it", u32::from(c)),
+    );
+    false
+}
+
 /// Reports that there is no tree.
 pub(crate) fn report(failure: &Failure, text: &str, diagnostics: &mut Diagnostics) {
     match failure {

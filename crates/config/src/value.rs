@@ -151,7 +151,7 @@ pub(crate) fn prefix(node: &Node<'_>) -> Result<IpNet, String> {
         .map(|address| if address.is_ipv4() { 32 } else { 128 });
     Err(match most {
         Some(most) => format!(
-            "{} has no prefix length; write a number from 0 to {most} after the `/`",
+            "the prefix length of {} is out of range; write a number from 0 to {most} after the `/`",
             quoted(text)
         ),
         None => format!(

@@ -81,6 +81,16 @@ fn keys_in_the_wrong_place_are_an_indentation() {
 }
 
 #[test]
+fn a_misspelt_key_is_not_missing_besides() {
+    said("▶interfce: {private_key: SECRET}\n", &["did you mean `interface`?"]);
+    said("interface: {▶privat_key: SECRET}\n", &["did you mean `private_key`?"]);
+    said(
+        "interface: {private_key: SECRET}\npeers:\n- ▶publik_key: KEY2\n",
+        &["did you mean `public_key`?"],
+    );
+}
+
+#[test]
 fn keys_that_are_no_words() {
     interface("  ▶[a]: 1\n  ▶{b: 1}: 1", &["a key must be a word, not a list", "not a mapping"]);
     interface("  ▶5: 1\n  ▶<<: {mtu: 1400}", &["unknown key `5`", "unknown key `<<`"]);
@@ -192,7 +202,7 @@ fn prefixes() {
     );
     peer(
         "  allowed_ips: [▶10.0.0.0/33]",
-        &["`10.0.0.0/33` has no prefix length; write a number from 0 to 32"],
+        &["the prefix length of `10.0.0.0/33` is out of range; write a number from 0 to 32"],
     );
     peer("  allowed_ips: [▶\"fd00::/129\"]", &["from 0 to 128"]);
     peer("  allowed_ips: [▶10.0.0.256/8, ▶x]", &["no address prefix", "`x` is no address prefix"]);
@@ -406,6 +416,7 @@ fn what_is_no_yaml() {
     interface("  endpoint: [2001:db8::1]▶:5", &["in quotes: \"[2001:db8::1]:51871\""]);
     interface("  name: ▶!x abc", &["no YAML tags"]);
     interface("  name: ▶*x", &["define `&name`"]);
+    interface("  name: a▶\u{1}b", &["the invisible character U+0001 has no place in YAML"]);
     said("interface: {private_key: SECRET}\n▶---\na: 1\n", &["a second YAML document"]);
     said("interface: ▶@a\n", &["put the value in quotes"]);
     let deep = "[".repeat(17);

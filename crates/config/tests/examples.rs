@@ -17,8 +17,8 @@ use stadium_proto::noise::{NoiseByte, NoiseFiller, NoiseRatio};
 
 fn examples() -> Vec<PathBuf> {
     fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(folder).expect("the folder of examples is there") {
+            let path = entry.expect("it can be listed").path();
             if path.is_dir() {
                 collect(&path, into);
             } else if path.extension().is_some_and(|extension| extension == "yaml") {
@@ -34,7 +34,7 @@ fn examples() -> Vec<PathBuf> {
 /// Loads an example as a user would have it: 0600, the key files made.
 fn load_example(path: &Path) -> Loaded {
     let folder = Folder::new();
-    let text = fs::read_to_string(path).unwrap();
+    let text = fs::read_to_string(path).expect("an example can be read");
     for (number, line) in (100..).zip(text.lines().filter(|line| !line.trim().starts_with('#'))) {
         if let Some((_, file)) = line.split_once("_file: ") {
             folder.file(file, secret(number) + "\n", 0o600);
@@ -43,7 +43,7 @@ fn load_example(path: &Path) -> Loaded {
     let copy = folder.file("stadium0.yaml", &text, 0o600);
     let loaded = load_in(&copy, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-    loaded.strict().unwrap()
+    loaded.strict().expect("without a warning nothing is stricter")
 }
 
 #[test]

@@ -11,7 +11,7 @@ use stadium_config::{Environment, parse};
 fn valid() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/reference.yaml");
     std::fs::read_to_string(path)
-        .unwrap()
+        .expect("the reference is there")
         .replace("private_key_file: stadium0.key", &format!("private_key: {}", secret(1)))
         .replace("network_key_file: net.key", &format!("network_key: {}", secret(2)))
         .replace("preshared_key_file: bob.psk", &format!("preshared_key: {}", secret(3)))
