@@ -1,0 +1,4 @@
+//! See `stadium_fuzz::coalesce`.
+#![no_main]
+
+stadium_fuzz::target!(coalesce);

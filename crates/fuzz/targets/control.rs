@@ -1,0 +1,4 @@
+//! See `stadium_fuzz::control`.
+#![no_main]
+
+stadium_fuzz::target!(control);

@@ -1,0 +1,4 @@
+//! See `stadium_fuzz::frame`.
+#![no_main]
+
+stadium_fuzz::target!(frame);

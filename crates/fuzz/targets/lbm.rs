@@ -1,0 +1,4 @@
+//! See `stadium_fuzz::lbm`.
+#![no_main]
+
+stadium_fuzz::target!(lbm);

@@ -1,0 +1,4 @@
+//! See `stadium_fuzz::replay`.
+#![no_main]
+
+stadium_fuzz::target!(replay);

@@ -1,0 +1,4 @@
+//! See `stadium_fuzz::request`.
+#![no_main]
+
+stadium_fuzz::target!(request);
