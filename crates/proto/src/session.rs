@@ -6,7 +6,7 @@
 use crate::{
     crypto::{OpenKey, SealKey},
     drop::DropReason,
-    handshake::Established,
+    handshake::{Established, Features},
     peer::PeerCell,
     replay::ReplayWindow,
     time::Instant,
@@ -46,6 +46,7 @@ pub struct TxSession {
     lanes: Box<[Lane]>,
     payload_limit: usize,
     partial_checksum: bool,
+    streams: bool,
     reject_at: Instant,
     used: AtomicBool,
 }
@@ -77,6 +78,7 @@ impl TxSession {
             lanes: (0..established.tx_lanes()).map(|_| Lane::default()).collect(),
             payload_limit: terms.payload_limit,
             partial_checksum: terms.partial_checksum,
+            streams: established.features.contains(Features::STREAMS),
             reject_at: terms.reject_at,
             used: AtomicBool::new(false),
         }
@@ -94,6 +96,13 @@ impl TxSession {
     #[must_use]
     pub fn takes_partial_checksum(&self) -> bool {
         self.partial_checksum
+    }
+
+    /// Tells whether the peer takes stream frames.
+    #[inline]
+    #[must_use]
+    pub fn takes_streams(&self) -> bool {
+        self.streams
     }
 
     /// Tells whether the session may still be used.
@@ -392,7 +401,7 @@ mod tests {
     use super::*;
     use crate::{
         crypto::{Cipher, HashAlg, Secret},
-        handshake::{DataKeys, Features, Kind, Role},
+        handshake::{DataKeys, Kind, Role},
         peer::PeerId,
     };
     use proptest::prelude::*;

@@ -58,6 +58,8 @@ impl Control {
             Event::SessionsEnded { peer } => {
                 tracing::info!(peer = self.book.label(peer), "no session any more");
             }
+            // only nodes reached by address alone prove a new key, and the tunnel has none
+            Event::HostKey { .. } => {}
             Event::EndpointMoved { peer, endpoint } => {
                 let peer = self.book.label(peer);
                 tracing::info!(peer, "the peer has moved to another address");

@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Event, Now, OpenedNotice, Output,
-    peer::{Candidate, Purpose, SentPing},
+    peer::{Candidate, Peer, Purpose, SentPing},
     sessions::send_control,
 };
 use crate::{
@@ -62,7 +62,7 @@ impl Engine {
                 self.drop_open_requests(id);
                 self.drop_waiting(id);
                 out.event(Event::PeerClosed { peer: id, reason });
-                if self.peer(id).is_some_and(|peer| peer.cell.key().is_none()) {
+                if self.peer(id).is_some_and(Peer::is_guest) {
                     self.drop_slot(id);
                 }
             }
@@ -146,6 +146,8 @@ impl Engine {
         match &mut peer.candidate {
             Some(candidate) if candidate.endpoint.remote == notice.remote => {}
             other => {
+                // a pong counts only for the address that its ping went to
+                peer.pings.retain(|ping| ping.purpose != Purpose::Candidate);
                 // a peer's pings to candidates keep their pace whatever the addresses
                 let ping_at = other.map_or(now.instant, |old| old.ping_at);
                 let expires = now.instant.saturating_add(life);
@@ -160,17 +162,13 @@ impl Engine {
         let ping = self.random_u64();
         let pause = self.settings.timers.confirm;
         let Some(peer) = self.peer_mut(id) else { return };
-        let Some(tx) = peer.usable(now.instant).map(|session| Arc::clone(&session.tx)) else {
-            return;
-        };
+        let tx = peer.usable(now.instant).map(|session| Arc::clone(&session.tx));
         let Some(candidate) = &mut peer.candidate else { return };
         if now.instant < candidate.ping_at {
             return;
         }
         candidate.ping_at = now.instant.saturating_add(pause);
-        if candidate.sent >= MAX_TO_CANDIDATE {
-            return;
-        }
+        let Some(tx) = tx.filter(|_| candidate.sent < MAX_TO_CANDIDATE) else { return };
         candidate.sent += 1;
         let to = candidate.endpoint;
         send_control(&peer.cell, &tx, &Control::Ping { id: ping }, &to, now.instant, out);

@@ -1,7 +1,7 @@
 //! The initiator: REQUESTs, their schedule, and the answers to them (`protocol.md` §5).
 
 use super::{
-    Engine, Event, HandshakeKind, Now, Output, PeerError, PostQuantum,
+    Engine, Event, Now, Output, PeerError, PostQuantum,
     input::DatagramClass,
     peer::{Attempt, Cookie, MAX_OPEN_REQUESTS, OpenRequest, Peer},
 };
@@ -9,7 +9,7 @@ use crate::{
     drop::DropReason,
     handshake::{
         self, Answer, Initiator, InitiatorInputs, InitiatorParams, Offer, Refusal, Refused,
-        RequestArgs, StatusCode, Target,
+        RequestArgs, StatusCode,
     },
     lbm::AlgorithmList,
     noise::NoiseByte,
@@ -76,7 +76,7 @@ impl Engine {
     /// Starts a handshake, if none is under way.
     pub(super) fn start_handshake(&mut self, now: Now, id: PeerId, out: &mut dyn Output) {
         let Some(peer) = self.peer_mut(id) else { return };
-        if peer.attempt.is_some() || peer.cell.key().is_none() {
+        if peer.attempt.is_some() || !peer.may_initiate() {
             return;
         }
         if peer.cell.endpoint().is_none() {
@@ -147,11 +147,7 @@ impl Engine {
             self.release_index(index);
             return;
         };
-        let key = peer.config.public_key;
-        let target = match peer.config.handshake {
-            HandshakeKind::Encrypted => Target::Encrypted(key),
-            HandshakeKind::Open => Target::open(true, Some(key)),
-        };
+        let target = peer.target();
         let timestamp =
             now.wall.timestamp_cell().max(peer.last_timestamp_sent.saturating_add(TIMESTAMP_STEP));
         peer.last_timestamp_sent = timestamp;
@@ -243,7 +239,10 @@ impl Engine {
         let answer = request.initiator.open_consent(datagram);
         match answer {
             Err(refusal) => {
-                if matches!(refusal, Refusal::BadTag | Refusal::WithoutPresharedKey) {
+                if matches!(
+                    refusal,
+                    Refusal::BadTag | Refusal::WithoutPresharedKey | Refusal::OtherRemote
+                ) {
                     let error = PeerError::KeyMismatch;
                     if peer.last_error != Some(error) {
                         out.event(Event::AttemptFailed { peer: id, error });
@@ -272,6 +271,8 @@ impl Engine {
                 }
                 let request = peer.open_requests.remove(at);
                 peer.attempt = None;
+                self.learn_key(id, established.remote, out);
+                let Some(peer) = self.peer(id) else { return Ok(()) };
                 let cell = Arc::clone(&peer.cell);
                 let session = self.make_session(now, &cell, &established, request.sent_at);
                 self.add_next(now, id, session, out);

@@ -74,6 +74,13 @@ pub enum Input<'a> {
     /// The machine woke up or its network changed: all peers that have or want a session get a
     /// handshake at once.
     NetworkChanged,
+    /// Close the sessions with one peer; a guest or host is forgotten, a configured peer stays.
+    Close {
+        /// The peer.
+        peer: PeerId,
+        /// What it is told.
+        reason: CloseReason,
+    },
     /// Close all sessions: close frames go out, keys are wiped.
     Shutdown,
 }
@@ -140,6 +147,14 @@ pub enum Event {
     SessionsEnded {
         /// The peer.
         peer: PeerId,
+    },
+    /// A host has proved its key, which was not known before: it is to be compared or pinned
+    /// before anything is trusted to the session.
+    HostKey {
+        /// The host.
+        peer: PeerId,
+        /// The key that it proved.
+        key: PublicKey,
     },
     /// The peer is reached at another address from now on.
     EndpointMoved {

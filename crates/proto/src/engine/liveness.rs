@@ -62,7 +62,9 @@ impl Engine {
         self.renew(now, id, out);
         self.heartbeat(now, id, out);
         self.continue_attempt(now, id, out);
-        if self.peer(id).is_some_and(|p| p.cell.key().is_none() && p.sessions().next().is_none()) {
+        let left = |p: &Peer| p.is_guest() && p.attempt.is_none() && p.sessions().next().is_none();
+        if self.peer(id).is_some_and(left) {
+            out.event(Event::SessionsEnded { peer: id });
             self.drop_slot(id);
         }
     }
@@ -185,7 +187,8 @@ impl Engine {
     fn renew(&mut self, now: Now, id: PeerId, out: &mut dyn Output) {
         let timers = self.settings.timers;
         let Some(peer) = self.peer(id) else { return };
-        if peer.attempt.is_some() {
+        // an own session that waits for its confirmation has a deadline of its own
+        if peer.attempt.is_some() || peer.next.is_some() {
             return;
         }
         let Some(session) = peer.usable(now.instant) else { return };
@@ -198,7 +201,13 @@ impl Engine {
         if silent {
             out.event(Event::Silent { peer: id });
         }
-        if silent || ((old || long) && peer.next.is_none()) {
+        if peer.is_anonymous() {
+            // another session would be another guest to the other side: this one lives out
+            if silent {
+                self.end_all_sessions(id);
+                out.event(Event::SessionsEnded { peer: id });
+            }
+        } else if silent || ((old || long) && peer.next.is_none()) {
             self.start_handshake(now, id, out);
         }
     }
@@ -299,7 +308,7 @@ fn deadline(peer: &Peer, timers: &Timers, now: Instant) -> Option<(Instant, Why)
         if peer.attempt.is_none() {
             let stamp = peer.cell.unanswered_tx.at().unwrap_or(now);
             at(stamp.saturating_add(timers.silence), Why::Silence);
-            if session.initiator && peer.next.is_none() {
+            if session.initiator && peer.next.is_none() && !peer.is_anonymous() {
                 let due = session.born.saturating_add(timers.rekey);
                 let recheck = now.saturating_add(REKEY_RECHECK);
                 at(if worth_rekey(peer) { due } else { due.max(recheck) }, Why::Rekey);

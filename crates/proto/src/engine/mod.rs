@@ -17,10 +17,14 @@
 //! | `respond` | the responder's order of work |
 //! | `sessions` | pending, next, current and previous sessions |
 //! | `control` | pings, pongs, closes; roaming |
+//! | `guests` | peers that nobody configured: strangers, anonymous ones |
+//! | `hosts` | nodes whose key this node learns: open handshakes on first use |
 //! | `liveness` | deadlines: keepalive, silence, rekey, expiry |
 //! | `status` | what a user sees |
 
 mod control;
+mod guests;
+mod hosts;
 mod initiate;
 mod input;
 mod liveness;
@@ -32,6 +36,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use guests::Guests;
+pub use hosts::HostConfig;
 pub use input::{
     DatagramClass, Event, HandshakeKind, Input, Now, OpenedNotice, Output, PeerConfig, PeerError,
     PeerState, PeerStatus, PostQuantum, SessionStatus,
@@ -71,7 +77,7 @@ pub struct Engine {
     timers: TimerQueue,
     /// The session id of the next CONSENT.
     next_session_id: u64,
-    anonymous: usize,
+    guests: guests::GuestCount,
 }
 
 impl core::fmt::Debug for Engine {
@@ -110,7 +116,7 @@ impl Engine {
             owners: BTreeMap::new(),
             timers: TimerQueue::default(),
             next_session_id: 1,
-            anonymous: 0,
+            guests: guests::GuestCount::default(),
         }
     }
 
@@ -133,6 +139,7 @@ impl Engine {
             Input::SourceLost(peer) => self.handle_source_lost(peer),
             Input::QueueDepth(depth) => self.guard.measure_load(depth, now.instant),
             Input::NetworkChanged => self.handle_network_changed(now, out),
+            Input::Close { peer, reason } => self.handle_close(now, peer, reason, out),
             Input::Shutdown => self.handle_shutdown(now, out),
         }
     }
@@ -194,6 +201,7 @@ impl Engine {
             .into_iter()
             .map(|change| match change {
                 Change::Add(config) => self.add_peer(now, *config, out).map(Some),
+                Change::AddHost(config) => self.add_host(now, *config, out).map(Some),
                 Change::Update(id, config) => {
                     self.update_peer(now, id, *config, out).map(|()| Some(id))
                 }
@@ -248,15 +256,17 @@ impl Engine {
         let rehandshake = peer.config.preshared_key != config.preshared_key
             || peer.config.noise != config.noise
             || peer.config.handshake != config.handshake;
-        if peer.config.endpoint != config.endpoint
-            && let Some(remote) = config.endpoint
-        {
-            peer.cell.set_endpoint(Some(crate::peer::Endpoint::to(remote)));
+        let moves_to = config.endpoint.filter(|_| peer.config.endpoint != config.endpoint);
+        if peer.config.noise != config.noise {
+            peer.noise_wanted = config.noise;
         }
         let starts_heartbeat = config.heartbeat.is_some() && peer.config.heartbeat.is_none();
         peer.config = config;
         peer.heartbeat_at = peer.config.heartbeat.map(|every| now.instant.saturating_add(every));
         let has_session = peer.current.is_some();
+        if let Some(remote) = moves_to {
+            self.handle_endpoint(now, id, remote, out);
+        }
         if (rehandshake && has_session) || starts_heartbeat {
             self.start_handshake(now, id, out);
         }
@@ -290,11 +300,12 @@ impl Engine {
         }
         self.timers.replace(id.0, peer.deadline, None);
         self.shared.drops.add(crate::drop::DropReason::NoSession, peer.cell.waiting.clear());
-        if let Some(key) = peer.cell.key() {
+        if let Some(key) = peer.key()
+            && self.by_key.get(key) == Some(&id)
+        {
             self.by_key.remove(key);
-        } else {
-            self.anonymous -= 1;
         }
+        self.guests.leave(&peer);
         self.free_slots.push_back(id.0);
     }
 

@@ -1,9 +1,12 @@
 //! What control knows about a peer.
 
-use super::input::{HandshakeKind, Now, PeerConfig, PeerError};
+use super::{
+    hosts::HostConfig,
+    input::{HandshakeKind, Now, PeerConfig, PeerError},
+};
 use crate::{
     crypto::{Cipher, HashAlg},
-    handshake::Initiator,
+    handshake::{Initiator, Target},
     identity::{PresharedKey, PublicKey},
     noise::{NoiseByte, NoisePolicy},
     peer::{Endpoint, PeerCell, PeerId},
@@ -22,9 +25,29 @@ pub(super) const MAX_OPEN_REQUESTS: usize = 4;
 /// The most pings that a pong may still come to; the oldest gives way.
 pub(super) const MAX_PINGS: usize = 16;
 
+/// How this node came to know a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It is configured, and stays when its sessions end.
+    Configured,
+    /// It came by itself: a stranger with a key, or anonymous without; forgotten with its last
+    /// session.
+    Guest,
+    /// This node reaches for it by address and learns its key.
+    Host {
+        /// Whether this node names itself in its REQUESTs.
+        named: bool,
+    },
+}
+
 /// A peer as control sees it.
 pub(super) struct Peer {
     pub(super) cell: Arc<PeerCell>,
+    pub(super) origin: Origin,
+    /// Of a host, its key once it is known.
+    pub(super) learned: Option<PublicKey>,
+    /// Of a guest, whether no session with it was confirmed yet.
+    pub(super) unconfirmed: bool,
     pub(super) config: PeerConfig,
     /// The deadline that is queued for this peer.
     pub(super) deadline: Option<(Instant, Why)>,
@@ -72,28 +95,68 @@ impl Peer {
         let endpoint = config.endpoint.map(Endpoint::to);
         let cell = Arc::new(PeerCell::new(id, Some(config.public_key), endpoint));
         let heartbeat_at = config.heartbeat.map(|every| now.instant.saturating_add(every));
-        Self::new(cell, config, heartbeat_at)
+        Self::new(cell, Origin::Configured, config, heartbeat_at)
     }
 
-    /// Makes a peer without a key; `placeholder` fills the configured key, which nobody reads.
-    pub(super) fn anonymous(id: PeerId, placeholder: PublicKey, endpoint: Endpoint) -> Self {
-        let cell = Arc::new(PeerCell::new(id, None, Some(endpoint)));
+    /// Makes a guest; where it has no key `placeholder` fills the configured one, which nobody
+    /// reads. It is reached where its first frame will come from.
+    pub(super) fn guest(
+        id: PeerId,
+        key: Option<PublicKey>,
+        placeholder: PublicKey,
+        noise_policy: NoisePolicy,
+        heartbeat: Option<Duration>,
+        now: Now,
+    ) -> Self {
+        let cell = Arc::new(PeerCell::new(id, key, None));
         let config = PeerConfig {
-            public_key: placeholder,
+            public_key: key.unwrap_or(placeholder),
             preshared_key: PresharedKey::NONE,
             endpoint: None,
             allowed_ips: Vec::new(),
-            heartbeat: None,
-            handshake: HandshakeKind::Open,
+            heartbeat,
+            handshake: HandshakeKind::Encrypted,
             noise: NoiseByte::OFF,
-            noise_policy: NoisePolicy::OFF,
+            noise_policy,
         };
-        Self::new(cell, config, None)
+        let heartbeat_at = heartbeat.map(|every| now.instant.saturating_add(every));
+        let mut peer = Self::new(cell, Origin::Guest, config, heartbeat_at);
+        peer.unconfirmed = true;
+        peer
     }
 
-    fn new(cell: Arc<PeerCell>, config: PeerConfig, heartbeat_at: Option<Instant>) -> Self {
+    /// Makes a host; `placeholder` fills the configured key, which nobody reads.
+    pub(super) fn host(id: PeerId, host: HostConfig, placeholder: PublicKey, now: Now) -> Self {
+        let endpoint = Endpoint::to(host.endpoint);
+        let cell = Arc::new(PeerCell::new(id, host.public_key, Some(endpoint)));
+        let heartbeat_at = host.heartbeat.map(|every| now.instant.saturating_add(every));
+        let config = PeerConfig {
+            public_key: host.public_key.unwrap_or(placeholder),
+            preshared_key: host.preshared_key,
+            endpoint: Some(host.endpoint),
+            allowed_ips: Vec::new(),
+            heartbeat: host.heartbeat,
+            handshake: HandshakeKind::Open,
+            noise: host.noise,
+            noise_policy: host.noise_policy,
+        };
+        let origin = Origin::Host { named: host.named };
+        let mut peer = Self::new(cell, origin, config, heartbeat_at);
+        peer.learned = host.public_key;
+        peer
+    }
+
+    fn new(
+        cell: Arc<PeerCell>,
+        origin: Origin,
+        config: PeerConfig,
+        heartbeat_at: Option<Instant>,
+    ) -> Self {
         Self {
             cell,
+            origin,
+            learned: None,
+            unconfirmed: false,
             noise_wanted: config.noise,
             config,
             deadline: None,
@@ -119,6 +182,39 @@ impl Peer {
             handshakes: 0,
             last_handshake: None,
             rtt: None,
+        }
+    }
+
+    /// Returns the peer's key, configured, shown or learned.
+    pub(super) fn key(&self) -> Option<&PublicKey> {
+        self.cell.key().or(self.learned.as_ref())
+    }
+
+    /// Tells whether the peer came by itself and goes with its last session.
+    pub(super) fn is_guest(&self) -> bool {
+        self.origin == Origin::Guest
+    }
+
+    /// Tells whether nothing ties one session with the peer to the next: one side is anonymous.
+    pub(super) fn is_anonymous(&self) -> bool {
+        match self.origin {
+            Origin::Configured => false,
+            Origin::Guest => self.cell.key().is_none(),
+            Origin::Host { named } => !named,
+        }
+    }
+
+    /// Tells whether this node may send REQUESTs to the peer.
+    pub(super) fn may_initiate(&self) -> bool {
+        !(self.is_guest() && self.is_anonymous())
+    }
+
+    /// Returns whom REQUESTs go to, and in which kind of handshake.
+    pub(super) fn target(&self) -> Target {
+        match (self.origin, self.config.handshake) {
+            (Origin::Host { named }, _) => Target::open(named, self.learned),
+            (_, HandshakeKind::Encrypted) => Target::Encrypted(self.config.public_key),
+            (_, HandshakeKind::Open) => Target::open(true, Some(self.config.public_key)),
         }
     }
 

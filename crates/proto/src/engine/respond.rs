@@ -1,6 +1,6 @@
 //! The responder's order of work (`protocol.md` §5), each step cheaper than what it guards.
 
-use super::{Engine, Now, Output, PostQuantum, input::DatagramClass, peer::Peer};
+use super::{Engine, Now, Output, PostQuantum, input::DatagramClass};
 use crate::{
     crypto::Cipher,
     drop::DropReason,
@@ -17,13 +17,10 @@ use crate::{
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-/// The most pending sessions of anonymous initiators, in all.
-const MAX_ANONYMOUS_PENDING: usize = 64;
-
 /// What the responder answers after the signature has verified.
 #[derive(Debug)]
 pub(super) enum Judgement {
-    /// A session, for a configured peer or an anonymous one.
+    /// A session, for a peer that is there or for a new guest.
     Consent(Option<PeerId>, Grant),
     /// A status.
     Status(StatusCode, Option<u8>),
@@ -145,6 +142,7 @@ impl Engine {
         }
         let id = match opened.remote().map(|key| self.by_key.get(key)) {
             Some(Some(&id)) => Some(id),
+            Some(None) if self.settings.guests.strangers => None,
             Some(None) => return Judgement::Status(StatusCode::UNKNOWN_PEER, None),
             None => None,
         };
@@ -172,7 +170,7 @@ impl Engine {
             .and_then(|id| self.peer(id))
             .map_or(self.settings.noise, |peer| peer.config.noise_policy);
         if let Verdict::Refuse { counter } = policy.judge_raw(offered.noise) {
-            if id.is_none() {
+            if opened.remote().is_none() {
                 // nothing has been signed that a status could follow
                 return Judgement::Drop(DropReason::NotAllowed);
             }
@@ -184,6 +182,12 @@ impl Engine {
         }
         if self.settings.post_quantum == PostQuantum::Require && !offered.hybrid {
             return Judgement::Status(StatusCode::POST_QUANTUM_REQUIRED, None);
+        }
+        if !self.has_room(now, id, opened.kind()) {
+            return match opened.kind() {
+                Kind::Anonymous => Judgement::Drop(DropReason::QueueFull),
+                Kind::Encrypted | Kind::Open => Judgement::Status(StatusCode::BUSY, None),
+            };
         }
         let grant = Grant {
             hash,
@@ -200,7 +204,11 @@ impl Engine {
 
     /// Returns the features that this node has.
     pub(super) fn features(&self) -> Features {
-        if self.settings.partial_checksum { Features::CHECKSUM_OFFLOAD } else { Features::NONE }
+        let all = [
+            (self.settings.partial_checksum, Features::CHECKSUM_OFFLOAD),
+            (self.settings.streams, Features::STREAMS),
+        ];
+        all.into_iter().filter(|(on, _)| *on).fold(Features::NONE, |sum, (_, f)| sum.union(f))
     }
 
     fn send_status(
@@ -238,21 +246,14 @@ impl Engine {
         grant: Grant,
         out: &mut dyn Output,
     ) -> Result<(), DropReason> {
-        let anonymous = peer.is_none();
-        if anonymous && self.anonymous_pending() >= MAX_ANONYMOUS_PENDING {
-            return Err(DropReason::QueueFull);
-        }
-        let id = peer.unwrap_or_else(|| {
-            self.anonymous += 1;
-            let placeholder = *self.statics.identity().public();
-            self.new_slot(|id| Peer::anonymous(id, placeholder, from))
-        });
+        let guest = peer.is_none();
+        let id = peer.unwrap_or_else(|| self.add_guest(now, &opened));
         let ephemeral = *opened.ephemeral();
         let index = self.reserve_index(id);
         let inputs = self.responder_inputs(&opened, index);
         let psk = match self.peer(id) {
-            Some(peer) if !anonymous => peer.config.preshared_key.clone(),
-            _ => PresharedKey::NONE,
+            Some(peer) => peer.config.preshared_key.clone(),
+            None => PresharedKey::NONE,
         };
         match opened.consent(&inputs, &grant, &psk) {
             Ok((established, answer)) => {
@@ -267,7 +268,7 @@ impl Engine {
             }
             Err(error) => {
                 self.release_index(index);
-                if anonymous {
+                if guest {
                     self.drop_slot(id);
                 }
                 Err(match error {
@@ -282,13 +283,5 @@ impl Engine {
         let randomness = zeroize::Zeroizing::new(self.random::<32>());
         self.hedge_counter += 1;
         ResponderInputs::hedged(&randomness, self.hedge_counter, opened, index)
-    }
-
-    fn anonymous_pending(&self) -> usize {
-        if self.anonymous == 0 {
-            return 0;
-        }
-        let anonymous = self.peers.iter().flatten().filter(|peer| peer.cell.key().is_none());
-        anonymous.map(|peer| peer.pending.len()).sum()
     }
 }

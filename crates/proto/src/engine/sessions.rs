@@ -6,7 +6,7 @@
 use super::{
     Engine, Event, Now, Output,
     input::{DatagramClass, HandshakeKind},
-    peer::{MAX_PENDING, Peer, Purpose, SentPing, Session},
+    peer::{MAX_PENDING, Origin, Peer, Purpose, SentPing, Session},
 };
 use crate::{
     drop::DropReason,
@@ -141,6 +141,7 @@ impl Engine {
             peer.candidate = None;
         }
         let event = Event::SessionUp { peer: id, id: session.id, initiator: session.initiator };
+        let was_unconfirmed = core::mem::take(&mut peer.unconfirmed);
         peer.attempt = None;
         peer.closed = false;
         peer.gave_up = false;
@@ -172,6 +173,9 @@ impl Engine {
         peer.cell.session_settled();
         if let Some(displaced) = displaced {
             self.release_index(displaced.index);
+        }
+        if was_unconfirmed {
+            self.guests.confirm();
         }
         out.event(event);
     }
@@ -220,6 +224,23 @@ impl Engine {
         let open: Vec<u32> = peer.open_requests.drain(..).map(|request| request.index).collect();
         for index in open {
             self.release_index(index);
+        }
+    }
+
+    pub(super) fn handle_close(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        reason: CloseReason,
+        out: &mut dyn Output,
+    ) {
+        self.close_peer(now, id, reason, out);
+        let Some(peer) = self.peer(id) else { return };
+        if peer.origin == Origin::Configured {
+            self.drop_waiting(id);
+            self.reschedule(id, now.instant);
+        } else {
+            self.drop_slot(id);
         }
     }
 

@@ -1,6 +1,9 @@
 //! What a node is configured with, as far as the protocol is concerned.
 
-use super::input::{PeerConfig, PostQuantum};
+use super::{
+    Guests, HostConfig,
+    input::{PeerConfig, PostQuantum},
+};
 use crate::{
     crypto::{Cipher, HashAlg, preferred_ciphers},
     guard::HandshakeRate,
@@ -36,10 +39,14 @@ pub struct Settings {
     pub lanes: u8,
     /// Whether this node takes packets whose transport checksum is partial.
     pub partial_checksum: bool,
+    /// Whether stream frames are taken (library users only).
+    pub streams: bool,
     /// Whether open handshakes are taken.
     pub allow_open: bool,
     /// Whether open handshakes without a key are taken (library users only).
     pub allow_anonymous: bool,
+    /// Peers that nobody configured (library users only).
+    pub guests: Guests,
     /// Whether neither errors nor statuses are sent; excludes open handshakes.
     pub stealth: bool,
     /// Handshakes that a source may start.
@@ -59,8 +66,10 @@ impl Default for Settings {
             payload_limit: 1_420,
             lanes: 1,
             partial_checksum: false,
+            streams: false,
             allow_open: false,
             allow_anonymous: false,
+            guests: Guests::NONE,
             stealth: false,
             handshake_rate: HandshakeRate::default(),
             noise: NoisePolicy::OFF,
@@ -74,6 +83,8 @@ impl Default for Settings {
 pub enum Change {
     /// A peer is new.
     Add(Box<PeerConfig>),
+    /// A node whose key this node learns from its answer (library users only).
+    AddHost(Box<HostConfig>),
     /// A peer changed, all but its key; sessions stay, unless the handshake itself changed.
     Update(PeerId, Box<PeerConfig>),
     /// A peer is gone: its sessions are closed.
