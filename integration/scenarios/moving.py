@@ -78,7 +78,7 @@ def behind_nat(lab, heartbeat):
     gateway.forwarding()
     gateway.nft("""
         table ip nat {
-            chain out { type nat hook postrouting priority 100; oifname "eth0" masquerade }
+            chain out { type nat hook postrouting priority 100; oifname "eth0" masquerade; }
         }
         table ip guard {
             chain forward {

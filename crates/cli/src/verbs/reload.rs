@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use stadium_config::Target;
-use stadium_node::api::{Client, Effect, ReloadReport};
+use stadium_node::api::{Client, ClientError, Effect, ReloadReport};
 
 use crate::failure::Failure;
 use crate::output::{self, Paint, Style};
@@ -28,7 +28,8 @@ impl Reload {
     /// Has the daemon reload and prints its report.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let place = place(&self.iface)?;
-        let report = Client::connect(&place.socket)?.reload(self.diff)?;
+        let mut client = Client::connect(&place.socket).map_err(|error| self.explain(error))?;
+        let report = client.reload(self.diff)?;
         for warning in &report.warnings {
             output::message(&output::printable(warning));
         }
@@ -43,6 +44,18 @@ impl Reload {
             ));
         }
         Ok(())
+    }
+}
+
+impl Reload {
+    /// Looks for the reason that no daemon is found in the peer file, which says where it is.
+    fn explain(&self, error: ClientError) -> Failure {
+        if let (Target::File(path), ClientError::NotRunning { .. }) = (&self.iface, &error)
+            && let Err(wrong) = stadium_config::load(path)
+        {
+            return Failure::usage(wrong.to_string());
+        }
+        error.into()
     }
 }
 

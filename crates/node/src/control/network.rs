@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use stadium_proto::engine::Input;
+use stadium_proto::engine::{Input, PeerState};
+use stadium_proto::peer::PeerId;
 use tokio::time::Instant;
 
 use super::Control;
+use super::pings::Pings;
 use crate::error::RunError;
 use crate::system::{Facts, NetworkEvent, NetworkEvents};
 
 /// How long a change is left to settle: one event seldom comes alone.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// The least time between two renewals of all sessions.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+/// The least time between two rounds to all peers.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 
 /// The least time between two repairs.
 const REPAIR_PAUSE: Duration = Duration::from_secs(5);
@@ -100,6 +102,11 @@ impl Network {
         }
     }
 
+    /// Tells whether this machine has an address.
+    fn has(&self, ip: IpAddr) -> bool {
+        self.known.iter().any(|(_, net)| net.addr() == ip)
+    }
+
     /// Takes an address event; returns whether it is news.
     fn is_news(&mut self, index: u32, address: IpNet, added: bool) -> bool {
         if added {
@@ -135,10 +142,7 @@ impl Control {
             Outside::Blind => {
                 tracing::warn!("the kernel tells no more of the network: changes go unnoticed");
             }
-            Outside::Renew => {
-                tracing::info!("the network has changed: sessions are renewed");
-                self.handle(Input::NetworkChanged);
-            }
+            Outside::Renew => self.renew_paths(),
             Outside::Repair => self.repair().await,
         }
         Ok(())
@@ -193,6 +197,32 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Has every peer hear from us over the network as it is now: sessions roam and need no
+    /// handshake for it, handshakes that are under way go on at once.
+    fn renew_paths(&mut self) {
+        let now = self.clock.instant();
+        let peers: Vec<PeerId> = self.book.iter().map(|(id, _)| id).collect();
+        let mut told = 0;
+        for peer in peers {
+            let Some(status) = self.engine.peer_status(peer, now) else { continue };
+            let endpoint = self.engine.cell(peer).and_then(|cell| cell.endpoint());
+            let Some(endpoint) = endpoint else { continue };
+            if endpoint.local.is_some_and(|local| !self.network.has(local.ip)) {
+                self.handle(Input::SourceLost(peer));
+            }
+            if status.session.is_some() {
+                self.handle(Input::Ping { peer, token: Pings::OUR_OWN });
+                told += 1;
+            } else if status.state == PeerState::Handshaking {
+                self.handle(Input::Endpoint { peer, remote: endpoint.remote });
+                told += 1;
+            }
+        }
+        if told > 0 {
+            tracing::info!(peers = told, "the network has changed: peers hear from us");
+        }
     }
 
     /// Lists where peers are reached now.

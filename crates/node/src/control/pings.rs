@@ -38,6 +38,9 @@ pub(super) struct Pings {
 }
 
 impl Pings {
+    /// The token of pings that nobody waits for.
+    pub(super) const OUR_OWN: u64 = 0;
+
     /// Drops callers that no longer wait, and refuses one more than there is room for.
     fn has_room(&mut self) -> bool {
         self.sent.retain(|_, caller| !caller.reply.is_closed());
