@@ -10,6 +10,8 @@ mod error;
 mod inbound;
 mod notice;
 mod outbound;
+#[cfg(test)]
+mod path_tests;
 mod reload;
 pub mod resolve;
 mod run;
