@@ -271,6 +271,9 @@ impl Engine {
                 }
                 let request = peer.open_requests.remove(at);
                 peer.attempt = None;
+                // answers still under way to its repetitions would only displace the session, and
+                // what the peer sends under it would be lost
+                self.drop_open_requests(id);
                 self.learn_key(id, established.remote, out);
                 let Some(peer) = self.peer(id) else { return Ok(()) };
                 let cell = Arc::clone(&peer.cell);

@@ -207,7 +207,8 @@ impl Engine {
                 self.end_all_sessions(id);
                 out.event(Event::SessionsEnded { peer: id });
             }
-        } else if silent || ((old || long) && peer.next.is_none()) {
+        } else if silent || ((old || long) && !peer.gave_up) {
+            // after giving up only the next packet starts anew, not the age of what is left
             self.start_handshake(now, id, out);
         }
     }
@@ -305,10 +306,10 @@ fn deadline(peer: &Peer, timers: &Timers, now: Instant) -> Option<(Instant, Why)
     if let Some(session) = peer.usable(now) {
         let stamp = peer.cell.unanswered_rx.at().unwrap_or(now);
         at(stamp.saturating_add(timers.keepalive), Why::Keepalive);
-        if peer.attempt.is_none() {
+        if peer.attempt.is_none() && peer.next.is_none() {
             let stamp = peer.cell.unanswered_tx.at().unwrap_or(now);
             at(stamp.saturating_add(timers.silence), Why::Silence);
-            if session.initiator && peer.next.is_none() && !peer.is_anonymous() {
+            if session.initiator && !peer.gave_up && !peer.is_anonymous() {
                 let due = session.born.saturating_add(timers.rekey);
                 let recheck = now.saturating_add(REKEY_RECHECK);
                 at(if worth_rekey(peer) { due } else { due.max(recheck) }, Why::Rekey);
