@@ -2,12 +2,18 @@
 
 pub mod budget;
 pub mod byte;
+pub mod emitter;
+pub mod engine;
 pub mod ledger;
 pub mod rng;
+pub mod size;
 
 pub use budget::Budget;
 pub use byte::{
     NoiseByte, NoiseFiller, NoisePolicy, NoiseRatio, NoiseSize, ReservedNoise, Verdict,
 };
+pub use emitter::Emitter;
+pub use engine::{Arrival, EngineKind, NoiseEngine, Release};
 pub use ledger::{Ledger, LedgerCounts};
 pub use rng::NoiseRng;
+pub use size::{SizeLaw, Sizes};
