@@ -260,9 +260,14 @@ impl Engine {
         if peer.config.noise != config.noise {
             peer.noise_wanted = config.noise;
         }
-        let starts_heartbeat = config.heartbeat.is_some() && peer.config.heartbeat.is_none();
+        // a session that stands carries a new heartbeat too; without one, it makes one at once
+        let starts_heartbeat = config.heartbeat.is_some()
+            && peer.config.heartbeat.is_none()
+            && peer.usable(now.instant).is_none();
+        if peer.config.heartbeat != config.heartbeat {
+            peer.heartbeat_at = config.heartbeat.map(|every| now.instant.saturating_add(every));
+        }
         peer.config = config;
-        peer.heartbeat_at = peer.config.heartbeat.map(|every| now.instant.saturating_add(every));
         let has_session = peer.current.is_some();
         if let Some(remote) = moves_to {
             self.handle_endpoint(now, id, remote, out);

@@ -376,3 +376,29 @@ fn at_most_eight_datagrams_go_to_a_candidate() {
     assert_eq!(to_candidate, 8);
     assert_eq!(p.b.cell(id).unwrap().endpoint().unwrap().remote, address(1));
 }
+
+#[test]
+fn a_change_beside_the_handshake_keeps_session_and_learned_endpoint() {
+    let mut p = Pair::new(Settings::default(), Settings::default());
+    p.connect(at(0));
+    let id = p.id;
+    let remote = p.b.cell(id).unwrap().endpoint().unwrap().remote;
+    assert_eq!(remote, address(1), "learned, not configured");
+    let mut config = peer_config(*identity(1).public(), None);
+    config.heartbeat = Some(core::time::Duration::from_secs(25));
+    config.allowed_ips.push("192.168.5.0/24".parse().unwrap());
+    let update = |config: &crate::engine::PeerConfig| Change::Update(id, Box::new(config.clone()));
+    p.b.apply(at(1_000), [update(&config)], &mut p.from_b)[0].unwrap();
+    assert!(p.from_b.sent.is_empty(), "no handshake");
+    assert_eq!(p.b.peer_status(id, at(1_000).instant).unwrap().session.unwrap().id, 1);
+    assert_eq!(p.b.cell(id).unwrap().endpoint().unwrap().remote, remote);
+    // another change does not put the heartbeat off
+    config.allowed_ips.pop();
+    p.b.apply(at(20_000), [update(&config)], &mut p.from_b)[0].unwrap();
+    p.b.handle(at(26_000), Input::Timeout, &mut p.from_b);
+    assert_eq!(p.from_b.sent.len(), 1, "the heartbeat");
+    // what the handshake agrees on takes a new one
+    config.preshared_key = PresharedKey::from_bytes([9; 32]);
+    p.b.apply(at(27_000), [update(&config)], &mut p.from_b)[0].unwrap();
+    assert!(p.from_b.sent.iter().any(|(_, datagram)| datagram.starts_with(b"StadiumP")));
+}
