@@ -166,6 +166,23 @@ class Node:
     def drops(self):
         return self.status()["drops"]
 
+    def summary(self):
+        """Drops and peers in few words, for the report of a failure; empty where no daemon answers."""
+        if not self.process or self.process.poll() is not None:
+            return ""
+        try:
+            status = self.status()
+        except Failure as failure:
+            return str(failure)
+        drops = {reason: count for reason, count in status["drops"].items() if count}
+        lines = [f"drops {drops or 'none'}"]
+        for peer in status["peers"]:
+            session = peer["session"] or {}
+            lines.append(f"peer {peer['name'] or peer['public_key']}: {peer['state']}, {peer['last_error']}, "
+                         f"session {session.get('id')} of {session.get('age_s')} s, endpoint {peer['endpoint']}, "
+                         f"rx {peer['rx']['packets']}, tx {peer['tx']['packets']} packets, rtt {peer['rtt_ms']} ms")
+        return "\n".join(lines)
+
     def log(self):
         try:
             with open(self.log_file, errors="replace") as text:

@@ -6,7 +6,8 @@ import re
 
 from .verdict import Failure
 
-PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "status.schema.json")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PATH = os.path.join(ROOT, "crates", "cli", "schema", "status.schema.json")
 TYPES = {
     "object": dict, "array": list, "string": str, "boolean": bool,
     "integer": int, "number": (int, float), "null": type(None),
@@ -63,11 +64,14 @@ class Schema:
             if name not in value:
                 yield f"{at}: {name!r} is missing"
         known = schema.get("properties", {})
+        others = schema.get("additionalProperties", True)
         for name, item in value.items():
             if name in known:
                 yield from self.errors(item, known[name], f"{at}.{name}")
-            elif schema.get("additionalProperties", True) is False:
+            elif others is False:
                 yield f"{at}: {name!r} is not allowed"
+            else:
+                yield from self.errors(item, others, f"{at}.{name}")
 
     def resolve(self, reference):
         target = self.root

@@ -89,12 +89,15 @@ class Lab:
         self.closing.append(action)
 
     def logs(self, lines=30):
-        """The tails of what every daemon wrote."""
+        """The tails of what every daemon wrote, and what the live ones say of themselves."""
         parts = []
         for node in self.nodes:
             text = node.log()
             if text:
                 parts.append(f"--- log of {node.label} ---\n" + "\n".join(text.splitlines()[-lines:]))
+            said = node.summary()
+            if said:
+                parts.append(f"--- status of {node.label} ---\n{said}")
         return "\n".join(parts)
 
     def keep_note(self):

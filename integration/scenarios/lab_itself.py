@@ -89,16 +89,19 @@ def schemas():
     count = {"bytes": 1, "packets": 1, "noise_packets": 0, "noise_bytes": 0}
     peer = {"name": None, "public_key": key, "endpoint": "[fd00::1]:5", "allowed_ips": ["10.0.0.0/8"], "state": "up",
             "last_error": None, "session": None, "handshakes": 0, "last_handshake": "2026-01-01T00:00:00.5Z",
-            "last_received": None, "rx": count, "tx": {**count, "filler_bytes": 0}, "rtt_ms": None, "noise": None}
+            "last_received": None, "rx": count, "tx": {**count, "filler_bytes": 0}, "rtt_ms": None,
+            "noise": {"byte": 0, "ratio": "off", "size": "match", "filler": "off"}}
     checked = schema.load()
     drops = {name: 0 for name in checked.root["$defs"]["interface"]["properties"]["drops"]["required"]}
     good = {"schema": 1, "interfaces": [{
         "name": "stadium0", "public_key": key, "listen": ["0.0.0.0:1"], "mtu": 1420, "workers": 1,
         "offload": {"tun": True, "udp_gso": True, "udp_gro": True}, "uptime_s": 0.1, "drops": drops, "peers": [peer]}]}
     equal(list(checked.errors(good)), [], "errors of a good status")
-    faults = (("mtu", "1420"), ("drops", {}), ("listen", []), ("uptime_s", -1), ("workers", True),
+    faults = (("mtu", "1420"), ("drops", {}), ("drops", {**drops, "replay": -1}), ("listen", []), ("uptime_s", -1),
+              ("workers", True),
               ("peers", [{**peer, "state": "fine"}]), ("peers", [{**peer, "last_error": "odd"}]),
-              ("peers", [{**peer, "endpoint": "b.example:5"}]), ("peers", [{**peer, "last_handshake": "now"}]))
+              ("peers", [{**peer, "endpoint": "b.example:5"}]), ("peers", [{**peer, "last_handshake": "now"}]),
+              ("peers", [{**peer, "rx": {}}]), ("peers", [{**peer, "noise": None}]))
     for name, value in faults:
         bad = copy.deepcopy(good)
         bad["interfaces"][0][name] = value
