@@ -393,7 +393,7 @@ fn steady_packets_allocate_nothing() {
     let (header, packet) = superpacket(40_000);
     let (small_header, small) = superpacket(64);
     let mut sink = Counter::default();
-    let mut round = |a: &mut Node, b: &mut Node, sink: &mut Counter| {
+    let round = |a: &mut Node, b: &mut Node, sink: &mut Counter| {
         for _ in 0..4 {
             for (header, packet) in [(&header, &packet), (&small_header, &small)] {
                 let superpacket = Superpacket { header, packet };

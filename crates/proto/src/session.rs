@@ -4,31 +4,25 @@
 //! key; a frame is marked in the replay window only after its tag has verified.
 
 use crate::{
-    crypto::{OpenKey, SealKey},
+    crypto::{OpenKey, SealKey, TAG_LEN},
     drop::DropReason,
     handshake::{Established, Features},
     peer::PeerCell,
     replay::ReplayWindow,
     time::Instant,
+    wire::Counter,
 };
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// First byte of a DATA datagram.
-pub const DATA: u8 = 0x04;
-/// Length of the header of a DATA datagram, in bytes.
-pub const HEADER: usize = 16;
-/// Length of the AEAD tag, in bytes.
-pub const TAG: usize = 16;
-/// What a DATA datagram adds to frame and filler, in bytes.
-pub const OVERHEAD: usize = HEADER + TAG;
-/// Header flag: the transport checksum is partial.
-pub const FLAG_PARTIAL_CHECKSUM: u8 = 0x01;
-/// Bits of a counter that count frames within a lane.
-pub const SEQUENCE_BITS: u32 = 56;
+pub use crate::wire::{
+    DATA_FLAG_PARTIAL_CHECKSUM as FLAG_PARTIAL_CHECKSUM, DATA_HEADER_LEN as HEADER,
+    DATA_OVERHEAD as OVERHEAD, DataHeader, KIND_DATA as DATA,
+};
+
 /// No lane is used from this sequence on (2^56 − 8,192).
-pub const SEQUENCE_LIMIT: u64 = (1 << SEQUENCE_BITS) - 8_192;
+pub const SEQUENCE_LIMIT: u64 = Counter::SEQUENCES - 8_192;
 
 /// A lane has no sequence left: the session must be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +121,7 @@ impl TxSession {
             self.lanes[usize::from(lane)].0.fetch_sub(n, Relaxed);
             return Err(LaneExhausted);
         }
-        Ok((u64::from(lane) << SEQUENCE_BITS) | first)
+        Ok(Counter::new(lane, first).0)
     }
 
     /// Seals a datagram in place.
@@ -142,13 +136,10 @@ impl TxSession {
         let (header, rest) =
             datagram.split_first_chunk_mut::<HEADER>().expect("a datagram has room for its header");
         let (plaintext, tag) =
-            rest.split_last_chunk_mut::<TAG>().expect("a datagram has room for its tag");
-        *header = [0; HEADER];
-        header[0] = DATA;
-        header[1] = flags;
-        header[4..8].copy_from_slice(&self.remote_index.to_le_bytes());
-        header[8..].copy_from_slice(&counter.to_le_bytes());
-        *tag = self.key.seal(nonce(counter), header, plaintext);
+            rest.split_last_chunk_mut::<TAG_LEN>().expect("a datagram has room for its tag");
+        let counter = Counter(counter);
+        *header = DataHeader { flags, index: self.remote_index, counter }.to_bytes();
+        *tag = self.key.seal(counter.nonce(), header, plaintext);
     }
 
     /// Notes that payload went out in this session, which makes it worth a rekey.
@@ -179,60 +170,6 @@ impl TxSession {
     #[must_use]
     pub fn lanes(&self) -> u8 {
         u8::try_from(self.lanes.len()).unwrap_or(u8::MAX)
-    }
-}
-
-#[inline]
-fn nonce(counter: u64) -> [u8; 12] {
-    let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&counter.to_le_bytes());
-    nonce
-}
-
-/// The checked header of a DATA datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataHeader {
-    /// Header flags; only [`FLAG_PARTIAL_CHECKSUM`] is known.
-    pub flags: u8,
-    /// The receiver's index.
-    pub index: u32,
-    /// Lane and sequence.
-    pub counter: u64,
-}
-
-impl DataHeader {
-    /// Reads the header of a datagram whose first byte is [`DATA`].
-    ///
-    /// # Errors
-    /// [`DropReason::Malformed`] for a wrong first byte, a short datagram, reserved bytes or flags
-    /// that are not zero, and the index 0.
-    #[inline]
-    pub fn parse(datagram: &[u8]) -> Result<Self, DropReason> {
-        if datagram.len() < OVERHEAD {
-            return Err(DropReason::Malformed);
-        }
-        let header: &[u8; HEADER] = datagram.first_chunk().ok_or(DropReason::Malformed)?;
-        let [kind, flags, zero0, zero1, index @ .., _, _, _, _, _, _, _, _] = *header;
-        let counter: [u8; 8] = *header.last_chunk().ok_or(DropReason::Malformed)?;
-        let index = u32::from_le_bytes(index);
-        if kind != DATA || flags & !FLAG_PARTIAL_CHECKSUM != 0 || zero0 | zero1 != 0 || index == 0 {
-            return Err(DropReason::Malformed);
-        }
-        Ok(Self { flags, index, counter: u64::from_le_bytes(counter) })
-    }
-
-    /// Returns the lane of the counter.
-    #[inline]
-    #[must_use]
-    pub fn lane(&self) -> u8 {
-        (self.counter >> SEQUENCE_BITS) as u8
-    }
-
-    /// Returns the sequence within the lane.
-    #[inline]
-    #[must_use]
-    pub fn sequence(&self) -> u64 {
-        self.counter & ((1 << SEQUENCE_BITS) - 1)
     }
 }
 
@@ -349,9 +286,10 @@ impl RxSession {
             return Err(DropReason::Replay);
         }
         let (ad, rest) = datagram.split_first_chunk_mut::<HEADER>().ok_or(DropReason::Malformed)?;
-        let (ciphertext, tag) = rest.split_last_chunk_mut::<TAG>().ok_or(DropReason::Malformed)?;
+        let (ciphertext, tag) =
+            rest.split_last_chunk_mut::<TAG_LEN>().ok_or(DropReason::Malformed)?;
         self.key
-            .open(nonce(header.counter), ad, ciphertext, tag)
+            .open(header.counter.nonce(), ad, ciphertext, tag)
             .map_err(|_| DropReason::BadTag)?;
         let highest = window.mark(sequence);
         Ok(OpenedFrame { plaintext: HEADER..HEADER + length, highest })
@@ -510,7 +448,7 @@ mod tests {
         not_agreed[1] = FLAG_PARTIAL_CHECKSUM;
         assert_eq!(open(&rx, &mut not_agreed), Err(DropReason::Malformed));
         assert!(open(&rx, &mut good.clone()).is_ok());
-        assert_eq!(DataHeader::parse(&good[..31]), Err(DropReason::Malformed));
+        assert!(DataHeader::parse(&good[..31]).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! its accessors cannot fail; nothing here allocates on reading.
 
 use crate::crypto::{Cipher, KEM_CIPHERTEXT_LEN, TAG_LEN};
+use crate::drop::DropReason;
 
 /// The version of the protocol that this program speaks.
 pub const VERSION: u8 = 1;
@@ -97,6 +98,12 @@ pub enum WireError {
     ZeroIndex,
     /// `kem_len` is neither 0 nor 1,088.
     KemLength,
+}
+
+impl From<WireError> for DropReason {
+    fn from(_: WireError) -> Self {
+        Self::Malformed
+    }
 }
 
 /// Reads `N` bytes at a fixed place of a slice whose length was checked.
@@ -428,6 +435,20 @@ pub struct DataHeader {
 }
 
 impl DataHeader {
+    /// Returns the lane of the counter.
+    #[inline]
+    #[must_use]
+    pub const fn lane(&self) -> u8 {
+        self.counter.lane()
+    }
+
+    /// Returns the sequence within the lane.
+    #[inline]
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.counter.sequence()
+    }
+
     /// Reads the header of a datagram that is long enough for a tag; checks the reserved bytes
     /// and flags, and that the index is not 0.
     ///

@@ -87,8 +87,8 @@ impl Pipeline {
                 }
                 let header = match DataHeader::parse(datagram) {
                     Ok(header) => header,
-                    Err(reason) => {
-                        self.counts.add(reason);
+                    Err(error) => {
+                        self.counts.add(error.into());
                         continue;
                     }
                 };
