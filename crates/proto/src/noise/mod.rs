@@ -4,9 +4,12 @@ pub mod budget;
 pub mod byte;
 pub mod emitter;
 pub mod engine;
+pub mod judge;
 pub mod ledger;
+pub mod profile;
 pub mod rng;
 pub mod size;
+pub mod tx;
 
 pub use budget::Budget;
 pub use byte::{
@@ -15,5 +18,7 @@ pub use byte::{
 pub use emitter::Emitter;
 pub use engine::{Arrival, EngineKind, NoiseEngine, Release};
 pub use ledger::{Ledger, LedgerCounts};
+pub use profile::{Profile, ProfileCounts};
 pub use rng::NoiseRng;
 pub use size::{SizeLaw, Sizes};
+pub use tx::{NoiseConfig, NoiseTerms, TxNoise};
