@@ -1,6 +1,6 @@
 //! Writes good inputs into the corpora, for the fuzzer to start from: `cargo run --example seeds`.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use stadium_fuzz::{
     cbor::{Item, write_map},
@@ -41,22 +41,23 @@ fn main() {
         (0x40, Item::Bytes(vec![0; 90])),
     ]);
     let anonymous = write_map(&[(0x01, uint(1)), (0x08, time), (0x0a, uint(1280))]);
-    let session = |open: bool| {
-        let mut cells = vec![(0x01, uint(1)), (0x02, uint(2))];
+    // a good consent, but for one cell
+    let session_but = |open: bool, cell: u64, item: Option<Item>| {
+        let mut cells: BTreeMap<_, _> = [(0x01, 1), (0x02, 2), (0x05, 1), (0x0a, 1400), (0x0c, 77)]
+            .into_iter()
+            .chain([(0x0d, 5), (0x0e, 1), (0x0f, 2), (0x11, 0)])
+            .map(|(key, value)| (key, Item::Uint(value)))
+            .collect();
         if open {
-            cells.push((0x04, responder.clone()));
+            cells.insert(0x04, responder.clone());
         }
-        cells.extend([
-            (0x05, uint(1)),
-            (0x0a, uint(1400)),
-            (0x0c, uint(77)),
-            (0x0d, uint(5)),
-            (0x0e, uint(1)),
-            (0x0f, uint(2)),
-            (0x11, uint(0)),
-        ]);
-        write_map(&cells)
+        match item {
+            Some(item) => cells.insert(cell, item),
+            None => cells.remove(&cell),
+        };
+        write_map(&cells.into_iter().collect::<Vec<_>>())
     };
+    let session = |open: bool| session_but(open, 0x11, Some(Item::Uint(0)));
     let status = write_map(&[(0x01, uint(1)), (0x07, uint(0)), (0x0c, uint(0)), (0x11, uint(7))]);
 
     for (name, bytes) in [
@@ -85,6 +86,17 @@ fn main() {
         write("consent", &format!("changed-{at}"), &[&[at, 1, 0, 60, 3]]);
         write("retry_error", &format!("retry-{at}"), &[&[at, 1, 40, 1], &[5; 60]]);
         write("retry_error", &format!("error-{at}"), &[&[at, 2, 2, 1, 99, 0]]);
+    }
+    let odd = [(0x01, 2), (0x02, 3), (0x05, 2), (0x07, 0x20), (0x0a, 1279), (0x0c, 0), (0x0e, 8)]
+        .into_iter()
+        .chain([(0x0f, 0), (0x0f, 65), (0x10, 9), (0x11, 6)]);
+    for (cell, value) in odd {
+        let cells = session_but(false, cell, Some(Item::Uint(value)));
+        write("consent", &format!("odd-{cell:02x}-{value}"), &[&[0, 2, 0, 0], &cells]);
+    }
+    for cell in [0x01, 0x02, 0x05, 0x0a, 0x0c, 0x0d, 0x11] {
+        let cells = session_but(false, cell, None);
+        write("consent", &format!("without-{cell:02x}"), &[&[0, 2, 0, 0], &cells]);
     }
     for (name, control) in [
         ("ping", Control::Ping { id: 1 << 40 }),

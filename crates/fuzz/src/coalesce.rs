@@ -155,6 +155,11 @@ fn words(mut input: Input<'_>) -> Vec<(Vec<u8>, Checksum)> {
             3 => packet.ack = packet.ack.wrapping_add(1),
             4 => packet.tos ^= 1,
             5 => packet.tcp_options = vec![1; usize::from(flow >> 5) * 4],
+            6 => packet.ttl ^= 1,
+            7 => packet.window ^= 0x100,
+            8 => packet.urgent ^= 1,
+            9 => packet.label ^= 1,
+            10 => packet.dont_fragment ^= true,
             _ => {}
         }
         let mut bytes = packet.build();
@@ -176,9 +181,8 @@ fn words(mut input: Input<'_>) -> Vec<(Vec<u8>, Checksum)> {
         }
         // what is odd stays odd for one packet only, most of the time
         if what & 0x80 == 0 {
-            packet.flags = usual.flags;
-            packet.tos = usual.tos;
-            packet.tcp_options = usual.tcp_options;
+            let (seq, id) = (packet.seq, packet.id);
+            *packet = Packet { seq, id, ..usual };
         }
     }
     batch

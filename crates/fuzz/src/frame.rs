@@ -8,7 +8,7 @@ use stadium_proto::{
     frame::Frame,
     handshake::Established,
     peer::{PeerCell, PeerId},
-    session::{self, RxSession, SessionTerms, TxSession},
+    session::{RxSession, SessionTerms, TxSession},
     time::Instant,
     wire::{DATA_OVERHEAD, DataHeader},
 };
@@ -33,10 +33,17 @@ pub fn check(data: &[u8]) {
 }
 
 fn header(datagram: &[u8]) {
-    let Ok(wire) = DataHeader::parse(datagram) else { return };
-    assert_eq!(wire.to_bytes(), datagram[..16]);
-    assert_eq!((wire.lane(), wire.sequence()), (wire.counter.lane(), wire.counter.sequence()));
-    assert!(wire.index != 0 && datagram.len() >= DATA_OVERHEAD);
+    let well_formed = matches!(
+        datagram,
+        [4, 0 | 1, 0, 0, a, b, c, d, ..] if a | b | c | d != 0 && datagram.len() >= DATA_OVERHEAD
+    );
+    let parsed = DataHeader::parse(datagram);
+    assert_eq!(parsed.is_ok(), well_formed, "{parsed:?}");
+    let Ok(header) = parsed else { return };
+    assert_eq!(header.to_bytes(), datagram[..16]);
+    assert_eq!(header.counter.lane(), datagram[15]);
+    let sequence = datagram[8..15].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    assert_eq!(header.counter.sequence(), sequence);
     assert!(receiver().open(&mut datagram.to_vec()).is_none(), "a forged datagram opens");
 }
 
@@ -99,7 +106,7 @@ impl Receiver {
         if header.index != self.0.index() {
             return None;
         }
-        let mut window = self.0.window(header.lane())?;
+        let mut window = self.0.window(header.counter.lane())?;
         let opened = self.0.open(&header, &mut window, datagram).ok()?;
         Some(datagram[opened.plaintext].to_vec())
     }

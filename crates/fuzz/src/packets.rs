@@ -15,6 +15,10 @@ pub struct Packet {
     pub port: u16,
     /// TOS or traffic class.
     pub tos: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// The low byte of the IPv6 flow label.
+    pub label: u8,
     /// The IPv4 identification.
     pub id: u16,
     /// The IPv4 flag against fragmentation.
@@ -27,6 +31,10 @@ pub struct Packet {
     pub ack: u32,
     /// The TCP flags.
     pub flags: u8,
+    /// The TCP window.
+    pub window: u16,
+    /// The TCP urgent pointer.
+    pub urgent: u16,
     /// TCP options, a multiple of four bytes.
     pub tcp_options: Vec<u8>,
     /// What is carried.
@@ -43,12 +51,16 @@ impl Packet {
             host: input.choice(3),
             port: 1000 + u16::from(input.choice(3)),
             tos: input.byte(),
+            ttl: 64,
+            label: 5,
             id: input.word(),
             dont_fragment: bits & 4 != 0,
             ip_options: vec![1; if bits & 0x30 == 0x30 { 8 } else { 0 }],
             seq: u32::from_be_bytes(input.array()),
             ack: 77,
             flags: if bits & 8 != 0 { input.byte() } else { ACK },
+            window: 500,
+            urgent: 0,
             tcp_options: vec![1; if bits & 0xc0 == 0xc0 { 12 } else { 0 }],
             payload: Vec::new(),
         }
@@ -77,16 +89,20 @@ impl Packet {
             upper.extend(self.ack.to_be_bytes());
             upper.push(((20 + self.tcp_options.len()) / 4 * 16) as u8);
             upper.push(self.flags);
-            upper.extend([1, 2, 0, 0, 0, 0]);
+            upper.extend(self.window.to_be_bytes());
+            upper.extend([0, 0]);
+            upper.extend(self.urgent.to_be_bytes());
             upper.extend(&self.tcp_options);
         }
         upper.extend(&self.payload);
         let protocol = if self.udp { 17 } else { 6 };
         let mut packet = Vec::new();
         if self.v6 {
-            packet.extend((0x6000_0000 | u32::from(self.tos) << 20 | 5).to_be_bytes());
+            packet.extend(
+                (0x6000_0000 | u32::from(self.tos) << 20 | u32::from(self.label)).to_be_bytes(),
+            );
             packet.extend((upper.len() as u16).to_be_bytes());
-            packet.extend([protocol, 64]);
+            packet.extend([protocol, self.ttl]);
             packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, self.host]);
             packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 9]);
         } else {
@@ -94,7 +110,7 @@ impl Packet {
             packet.extend([0x40 | (header / 4) as u8, self.tos]);
             packet.extend(((header + upper.len()) as u16).to_be_bytes());
             packet.extend(self.id.to_be_bytes());
-            packet.extend([if self.dont_fragment { 0x40 } else { 0 }, 0, 64, protocol, 0, 0]);
+            packet.extend([if self.dont_fragment { 0x40 } else { 0 }, 0, self.ttl, protocol, 0, 0]);
             packet.extend([10, 0, 1, self.host, 10, 0, 2, 9]);
             packet.extend(&self.ip_options);
         }
