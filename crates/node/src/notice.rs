@@ -44,6 +44,8 @@ pub(crate) enum Notice {
     Wanted(PeerId),
     /// The TUN device is gone; why, in words.
     DeviceGone(String),
+    /// A worker ended in a panic; its thread's name.
+    WorkerDied(String),
     /// Datagrams to a peer could not be sent; at most about one a second per worker.
     SendFailed {
         /// The peer.

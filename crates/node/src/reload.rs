@@ -212,3 +212,34 @@ fn keep_what_needs_a_restart(old: &PeerFile, new: &mut PeerFile) {
     interface.copy_dscp = old_interface.copy_dscp;
     new.control = old.control.clone();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn parse(more: &str) -> PeerFile {
+        let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let text = format!("interface:\n  private_key: {key}\n{more}");
+        let environment = config::Environment::default();
+        let loaded = config::parse(&text, Path::new("/tmp/stadium7.yaml"), &environment);
+        loaded.unwrap_or_else(|error| panic!("{error}")).file
+    }
+
+    #[test]
+    fn every_change_that_needs_a_restart_is_named_until_there_is_one() {
+        let old = parse("  listen: 7\n");
+        let mut new = parse(
+            "  listen: 8\n  name: other\n  workers: 3\n  offload: off\n  fwmark: 9\n  \
+             copy_dscp: true\n  mtu: 1300\ncontrol: {socket: /tmp/x.sock}\n",
+        );
+        let lines: Vec<ReloadChange> = config::diff(&old, &new).iter().flat_map(report).collect();
+        let restarts = lines.iter().filter(|line| line.effect == Effect::Restart).count();
+        assert_eq!((lines.len(), restarts), (8, 7), "{lines:?}");
+        keep_what_needs_a_restart(&old, &mut new);
+        let left: Vec<ReloadChange> = config::diff(&old, &new).iter().flat_map(report).collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left[0].what, "interface.mtu: auto → 1300");
+        assert_eq!(left[0].effect, Effect::Live);
+    }
+}

@@ -222,6 +222,44 @@ mod tests {
         assert_eq!(canonical(real), real);
     }
 
+    fn parse(more: &str) -> PeerFile {
+        let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let text = format!("interface:\n  private_key: {key}\n{more}");
+        let environment = config::Environment::default();
+        let loaded = config::parse(&text, Path::new("/tmp/stadium7.yaml"), &environment);
+        loaded.unwrap_or_else(|error| panic!("{error}")).file
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_or_warned_of() {
+        assert_eq!(unsupported(&parse("")), [""; 0]);
+        assert_eq!(warnings(&parse("")), [""; 0]);
+        let noisy = unsupported(&parse("noise: {ratio: \"1:1\", filler: full}\n"));
+        assert_eq!(noisy.len(), 1);
+        assert!(noisy[0].starts_with("/tmp/stadium7.yaml: error: noise"), "{noisy:?}");
+        assert_eq!(
+            unsupported(&parse("noise: {minimum: {filler: full}, accept: {filler: full}}\n")).len(),
+            1
+        );
+        assert_eq!(unsupported(&parse("noise: {accept: {ratio: \"4:1\"}}\n")), [""; 0]);
+        let file =
+            parse("  dns: [10.7.0.1]\n  early_data: true\ncontrol: {metrics: 127.0.0.1:9}\n");
+        let said = warnings(&file).join("\n");
+        for key in ["interface.dns", "interface.early_data", "control.metrics"] {
+            assert!(said.contains(key), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_engine_hears_of_limits_and_lanes() {
+        let file = parse("  allow_open: true\n");
+        let settings = engine(&file, 65535, 2, true, Timers::default());
+        assert_eq!((settings.payload_limit, settings.lanes), (65503, 3));
+        assert!(settings.allow_open && settings.partial_checksum);
+        let small = engine(&file, 576, 100, false, Timers::default());
+        assert_eq!((small.payload_limit, small.lanes), (1280, 64));
+    }
+
     #[test]
     fn no_noise_meets_only_the_weakest_minimum() {
         assert!(!demands_noise(&NoisePolicy::OFF));

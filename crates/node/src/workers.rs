@@ -78,6 +78,7 @@ impl Workers {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let stop = Arc::new(rustix::event::eventfd(0, flags)?);
         let mut workers = Self { stop, threads: Vec::new() };
+        let notices = &setup.notices;
         for (number, (queue, sockets)) in setup.queues.iter().zip(&setup.sockets).enumerate() {
             // lane 0 is control's
             let lane = u8::try_from(number + 1).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -89,7 +90,8 @@ impl Workers {
                 setup.notices.clone(),
                 setup.clock,
             );
-            workers.spawn(format!("outbound{number}"), move |stop| worker.run(stop))?;
+            let name = format!("outbound{number}");
+            workers.spawn(name, notices, move |stop| worker.run(stop))?;
             let worker = inbound::Worker::new(
                 Arc::clone(queue),
                 sockets,
@@ -97,7 +99,8 @@ impl Workers {
                 setup.notices.clone(),
                 setup.clock,
             );
-            workers.spawn(format!("inbound{number}"), move |stop| worker.run(stop))?;
+            let name = format!("inbound{number}");
+            workers.spawn(name, notices, move |stop| worker.run(stop))?;
         }
         Ok(workers)
     }
@@ -105,10 +108,15 @@ impl Workers {
     fn spawn(
         &mut self,
         name: String,
+        notices: &Sender<Notice>,
         run: impl FnOnce(&OwnedFd) + Send + 'static,
     ) -> io::Result<()> {
         let stop = Arc::clone(&self.stop);
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(&stop))?;
+        let obituary = Obituary { name: name.clone(), notices: notices.clone() };
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _obituary = obituary;
+            run(&stop);
+        })?;
         self.threads.push(thread);
         Ok(())
     }
@@ -132,6 +140,21 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Tells control of a worker that panics: half a data path is worse than none.
+struct Obituary {
+    name: String,
+    notices: Sender<Notice>,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // a full queue: the worker that goes on will have to do until it ends
+            let _ = self.notices.try_send(Notice::WorkerDied(std::mem::take(&mut self.name)));
+        }
     }
 }
 

@@ -92,6 +92,8 @@ pub(crate) struct Control {
 enum Turn {
     Alarm,
     Notices,
+    /// Nobody is left to send any.
+    NoWorkers,
     Command(Option<Command>),
     Signal(Signal),
     Lookup(lookup::Found),
@@ -141,7 +143,9 @@ impl Control {
             self.alarm.set(self.engine.next_timeout().map(|(at, _)| at));
             let turn = tokio::select! {
                 () = self.alarm.rings() => Turn::Alarm,
-                _ = self.notices.recv_many(&mut notices, NOTICES_PER_TURN) => Turn::Notices,
+                count = self.notices.recv_many(&mut notices, NOTICES_PER_TURN) => {
+                    if count == 0 { Turn::NoWorkers } else { Turn::Notices }
+                }
                 command = commands.recv() => Turn::Command(command),
                 signal = signals.next() => Turn::Signal(signal),
                 found = self.lookups.next() => Turn::Lookup(found),
@@ -160,6 +164,10 @@ impl Control {
                         failure = Some(error);
                         break;
                     }
+                }
+                Turn::NoWorkers => {
+                    failure = Some(worker_died("every worker"));
+                    break;
                 }
                 Turn::Command(Some(command)) => {
                     stop = self.handle_command(command, phase == Phase::Stopping).await;
@@ -191,7 +199,6 @@ impl Control {
                         }
                     }
                     (Phase::Starting, Err(error)) => {
-                        tracing::error!("{error}");
                         failure = Some(error.into());
                         stop = true;
                     }
@@ -250,6 +257,7 @@ impl Control {
                     tracing::debug!(peer = self.book.label(peer), "datagrams cannot be sent");
                 }
                 Notice::DeviceGone(why) => return Err(self.interface_gone(&why)),
+                Notice::WorkerDied(name) => return Err(worker_died(&name)),
             }
             self.settle();
         }
@@ -314,6 +322,14 @@ impl Control {
         }
         tracing::info!("{name} is down");
     }
+}
+
+/// Says that a worker panicked; the message of the panic is on stderr.
+fn worker_died(name: &str) -> RunError {
+    tracing::error!("{name} ended in a panic: shutting down");
+    RunError::failed(format!(
+        "{name} ended in a panic, which is a bug; its message stands above: please report it"
+    ))
 }
 
 /// Waits for hooks that run, for ever where none do.
