@@ -82,6 +82,57 @@ fn packet_v6(plaintext: &[u8]) -> Result<Frame, DropReason> {
     Ok(Frame::Packet { length, source: Ipv6Addr::from(source).into() })
 }
 
+/// The header of a stream frame: `02` ‖ 0 ‖ length u16 ‖ stream id u32; the message follows.
+///
+/// ```
+/// use stadium_proto::frame::StreamHeader;
+///
+/// let header = StreamHeader { stream: 7, length: 5 };
+/// let mut frame = header.to_bytes().to_vec();
+/// frame.extend_from_slice(b"hello, and filler");
+/// let (read, message) = StreamHeader::parse(&frame).unwrap();
+/// assert_eq!((read, message), (header, &b"hello"[..]));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHeader {
+    /// The number of the stream.
+    pub stream: u32,
+    /// The length of the message, in bytes.
+    pub length: u16,
+}
+
+impl StreamHeader {
+    /// The length of the header, in bytes.
+    pub const LEN: usize = 8;
+
+    /// Encodes the header.
+    #[inline]
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let [l0, l1] = self.length.to_le_bytes();
+        let [s0, s1, s2, s3] = self.stream.to_le_bytes();
+        [STREAM, 0, l0, l1, s0, s1, s2, s3]
+    }
+
+    /// Reads the header of a plaintext that is a stream frame, and returns it with the message;
+    /// what follows that is filler.
+    ///
+    /// # Errors
+    /// [`DropReason::Malformed`] for another kind, a reserved byte that is not zero, and a frame
+    /// that is shorter than it says.
+    #[inline]
+    pub fn parse(plaintext: &[u8]) -> Result<(Self, &[u8]), DropReason> {
+        let (header, rest) =
+            plaintext.split_first_chunk::<{ Self::LEN }>().ok_or(DropReason::Malformed)?;
+        let [STREAM, 0, l0, l1, stream @ ..] = *header else {
+            return Err(DropReason::Malformed);
+        };
+        let length = u16::from_le_bytes([l0, l1]);
+        let message = rest.get(..usize::from(length)).ok_or(DropReason::Malformed)?;
+        Ok((Self { stream: u32::from_le_bytes(stream), length }, message))
+    }
+}
+
 /// Why a session is closed (`reason` of a close frame); informative, any value is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReason(pub u64);
@@ -93,6 +144,8 @@ impl CloseReason {
     pub const REMOVED: Self = Self(1);
     /// The session was idle for too long.
     pub const IDLE: Self = Self(2);
+    /// The user of the session has no more to say.
+    pub const FINISHED: Self = Self(3);
 }
 
 /// A control message (`protocol.md` §6): `01` ‖ deterministic CBOR map, key 0 = kind.
@@ -267,6 +320,25 @@ fn head_length(argument: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stream_frames_are_checked() {
+        let frame = [2, 0, 3, 0, 4, 3, 2, 1, b'a', b'b', b'c', 0];
+        let (header, message) = StreamHeader::parse(&frame).unwrap();
+        assert_eq!(header, StreamHeader { stream: 0x0102_0304, length: 3 });
+        assert_eq!(message, b"abc");
+        assert_eq!(header.to_bytes(), frame[..8]);
+        let malformed = Err(DropReason::Malformed);
+        assert_eq!(StreamHeader::parse(&frame[..10]), malformed, "cut short");
+        assert_eq!(StreamHeader::parse(&frame[..7]), malformed, "no header");
+        for (at, byte) in [(0, 1), (1, 1)] {
+            let mut wrong = frame;
+            wrong[at] = byte;
+            assert_eq!(StreamHeader::parse(&wrong), malformed);
+        }
+        let empty = StreamHeader { stream: 0, length: 0 }.to_bytes();
+        assert_eq!(StreamHeader::parse(&empty).unwrap().1, b"");
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -1,0 +1,238 @@
+//! The client: one session with one server.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stadium_proto::engine::{
+    Change, DatagramClass, Engine, Event, HandshakeKind, HostConfig, Input, Output, PeerConfig,
+    PeerError, PeerRefused,
+};
+use stadium_proto::identity::{Identity, PublicKey};
+use stadium_proto::noise::{NoiseByte, NoisePolicy};
+use stadium_proto::peer;
+use stadium_udp::{Options, Socket};
+use tokio::net::ToSocketAddrs;
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::config::{ClientConfig, Trust, fill_random};
+use crate::driver::{Connecting, Driver};
+use crate::endpoint::{Command, Endpoint};
+use crate::error::ConnectError;
+use crate::known_hosts::KnownHosts;
+use crate::session::Session;
+
+/// A client: one session with one server, which it dereferences to.
+///
+/// Rekeys, heartbeat and timeouts happen by themselves in a task of their own. When the client
+/// is dropped the session ends; [`Session::close`] waits until what is queued has gone.
+///
+/// Trust on first use, with a file that remembers keys:
+///
+/// ```no_run
+/// use stadium_session::{Client, ClientConfig, KnownHosts, Trust};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let hosts = KnownHosts::new("known_hosts");
+/// let config = ClientConfig::trusting(Trust::FirstUse(hosts));
+/// let client = Client::connect("server.example:8080", config).await?;
+/// println!("session {} with {:?}", client.id(), client.peer_key());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client {
+    session: Session,
+    // after the session, so that the driver hears of it last
+    _handle: Handle,
+}
+
+/// Ends the driver when it is dropped.
+struct Handle(Arc<Endpoint>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.command(Command::Shutdown { grace: Duration::ZERO, done: None });
+    }
+}
+
+impl Client {
+    /// Connects to a server and completes the handshake.
+    ///
+    /// Where a name has several addresses, the first is taken. Dropping the future before it is
+    /// ready ends the attempt.
+    ///
+    /// # Errors
+    /// [`ConnectError`] tells what is wrong and what to do.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
+    pub async fn connect(
+        addr: impl ToSocketAddrs,
+        config: ClientConfig,
+    ) -> Result<Self, ConnectError> {
+        let addr = resolve(addr).await?;
+        let socket = bind_towards(addr, &config)?;
+        let host = config.host_name.clone().unwrap_or_else(|| addr.to_string());
+        let known = match &config.trust {
+            Trust::Key(key) => Some(*key),
+            Trust::FirstUse(hosts) => {
+                hosts.key_of(&host).map_err(|source| unreadable(hosts, source))?
+            }
+            Trust::Anyone => None,
+        };
+
+        let endpoint = Arc::new(Endpoint::new(None));
+        let handle = Handle(Arc::clone(&endpoint));
+        let engine = engine(addr, &config, known, &socket)?;
+        let mut driver =
+            Driver::new(engine, socket, endpoint, &config.common).map_err(ConnectError::Io)?;
+        let (reply, answer) = oneshot::channel();
+        driver.connect(Connecting::new(reply, addr, config.connect_timeout, clock::now()));
+        tokio::spawn(driver.run());
+        let ended = ConnectError::Closed(crate::Closed::Shutdown);
+        let connected = match answer.await.unwrap_or(Err(ended)) {
+            Ok(connected) => connected,
+            Err(ConnectError::Refused(PeerError::KeyMismatch)) if known.is_some() => {
+                return Err(match &config.trust {
+                    Trust::FirstUse(hosts) => {
+                        ConnectError::HostKeyChanged { host, file: hosts.path().to_owned() }
+                    }
+                    _ => ConnectError::Refused(PeerError::KeyMismatch),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        if let (Trust::FirstUse(hosts), Some(key)) = (&config.trust, connected.host_key) {
+            pin(hosts, host, &key)?;
+        }
+        Ok(Self { session: Session { inner: connected.session }, _handle: handle })
+    }
+
+    /// Returns the session, which ends with the client all the same.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Deref for Client {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+async fn resolve(addr: impl ToSocketAddrs) -> Result<SocketAddr, ConnectError> {
+    let mut addrs = tokio::net::lookup_host(addr).await.map_err(ConnectError::Resolve)?;
+    addrs.next().ok_or_else(|| {
+        ConnectError::Resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    })
+}
+
+fn bind_towards(addr: SocketAddr, config: &ClientConfig) -> Result<Socket, ConnectError> {
+    let any: SocketAddr = if addr.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let options = Options {
+        send_buffer: config.common.send_buffer,
+        recv_buffer: config.common.recv_buffer,
+        tos: false,
+        // the routing table chooses the address, so that the client may move between networks
+        local_addr: false,
+        ..Options::default()
+    };
+    Socket::bind(any, &options).map_err(ConnectError::Bind)
+}
+
+fn unreadable(hosts: &KnownHosts, source: io::Error) -> ConnectError {
+    ConnectError::KnownHosts { file: hosts.path().to_owned(), source }
+}
+
+fn pin(hosts: &KnownHosts, host: String, key: &PublicKey) -> Result<(), ConnectError> {
+    match hosts.pin(&host, key) {
+        Ok(new) => {
+            if new {
+                tracing::info!(host, %key, "a new host: its key is trusted from now on");
+            }
+            Ok(())
+        }
+        // another connection of this program has pinned another key meanwhile
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(ConnectError::HostKeyChanged { host, file: hosts.path().to_owned() })
+        }
+        Err(source) => Err(unreadable(hosts, source)),
+    }
+}
+
+/// Makes an engine that knows the server, and sends the first REQUEST.
+fn engine(
+    addr: SocketAddr,
+    config: &ClientConfig,
+    known: Option<PublicKey>,
+    socket: &Socket,
+) -> Result<Engine, ConnectError> {
+    let common = &config.common;
+    let identity = Identity::new(common.secret_key.clone());
+    let network_key = common.network_key.clone();
+    let settings = common.settings();
+    let now = clock::now();
+    let mut engine = Engine::new(identity, network_key, settings, Box::new(fill_random), now);
+    let change = match &config.trust {
+        Trust::Key(key) => Change::Add(Box::new(PeerConfig {
+            public_key: *key,
+            preshared_key: config.preshared_key.clone(),
+            endpoint: Some(addr),
+            allowed_ips: Vec::new(),
+            heartbeat: common.heartbeat,
+            handshake: HandshakeKind::Encrypted,
+            noise: NoiseByte::OFF,
+            noise_policy: NoisePolicy::OFF,
+        })),
+        Trust::FirstUse(_) | Trust::Anyone => Change::AddHost(Box::new(HostConfig {
+            endpoint: addr,
+            public_key: known,
+            named: !config.anonymous,
+            preshared_key: config.preshared_key.clone(),
+            heartbeat: common.heartbeat,
+            noise: NoiseByte::OFF,
+            noise_policy: NoisePolicy::OFF,
+        })),
+    };
+    let mut out = First { socket };
+    for result in engine.apply(now, [change], &mut out) {
+        match result {
+            Ok(Some(peer)) => engine.handle(now, Input::Connect(peer), &mut out),
+            Ok(None) => {}
+            Err(PeerRefused::OwnKey) => return Err(ConnectError::OwnKey),
+            // the only peer is neither double nor unknown
+            Err(refused) => return Err(ConnectError::Io(io::Error::other(refused))),
+        }
+    }
+    Ok(engine)
+}
+
+/// Sends the first REQUEST, before the driver runs.
+struct First<'a> {
+    socket: &'a Socket,
+}
+
+impl Output for First<'_> {
+    fn send(&mut self, to: &peer::Endpoint, datagram: &[u8], class: DatagramClass) {
+        crate::driver::send_first(self.socket, to, datagram, class);
+    }
+
+    fn event(&mut self, _: Event) {}
+}
