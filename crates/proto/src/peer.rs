@@ -3,7 +3,12 @@
 //! Invariant: control alone writes the session and the endpoint; workers write only counters,
 //! stamps and the ring of waiting packets.
 
-use crate::{identity::PublicKey, session::TxSession, time::Instant};
+use crate::{
+    identity::PublicKey,
+    noise::{NoiseConfig, Profile, ProfileCounts},
+    session::TxSession,
+    time::Instant,
+};
 use arc_swap::{ArcSwapOption, Guard};
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -195,6 +200,8 @@ pub struct PeerCell {
     tx_session: ArcSwapOption<TxSession>,
     endpoint: ArcSwapOption<Endpoint>,
     wanted: AtomicBool,
+    noise: ArcSwapOption<NoiseConfig>,
+    profiles: Mutex<Vec<Arc<Profile>>>,
     /// Inner packets sent.
     pub tx: Traffic,
     /// Inner packets received.
@@ -227,6 +234,8 @@ impl PeerCell {
             tx_session: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::from_pointee(endpoint),
             wanted: AtomicBool::new(false),
+            noise: ArcSwapOption::empty(),
+            profiles: Mutex::default(),
             tx: Traffic::default(),
             rx: Traffic::default(),
             waiting: Waiting::default(),
@@ -270,6 +279,35 @@ impl PeerCell {
 
     pub(crate) fn set_endpoint(&self, endpoint: Option<Endpoint>) {
         self.endpoint.store(endpoint.map(Arc::new));
+    }
+
+    /// Returns how this node makes noise towards the peer; the same `Arc` until it changes.
+    #[inline]
+    #[must_use]
+    pub fn noise_config(&self) -> Guard<Option<Arc<NoiseConfig>>> {
+        self.noise.load()
+    }
+
+    /// Sets how this node makes noise towards the peer; for control alone.
+    pub fn set_noise_config(&self, config: NoiseConfig) {
+        if self.noise.load().as_deref() != Some(&config) {
+            self.noise.store(Some(Arc::new(config)));
+        }
+    }
+
+    /// Adds the profile that a lane writes from now on.
+    pub fn add_profile(&self, profile: Arc<Profile>) {
+        self.profiles.lock().unwrap_or_else(PoisonError::into_inner).push(profile);
+    }
+
+    /// Reads the profiles of all lanes together; `None` where there never was noise.
+    #[must_use]
+    pub fn profile(&self) -> Option<ProfileCounts> {
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        profiles.iter().map(|profile| profile.read()).reduce(|mut sum, more| {
+            sum.add(&more);
+            sum
+        })
     }
 
     /// Says that packets wait; returns true for the first, which wakes control

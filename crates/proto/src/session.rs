@@ -7,6 +7,7 @@ use crate::{
     crypto::{OpenKey, SealKey, TAG_LEN},
     drop::DropReason,
     handshake::{Established, Features},
+    noise::SessionNoise,
     peer::PeerCell,
     replay::ReplayWindow,
     time::Instant,
@@ -43,6 +44,8 @@ pub struct TxSession {
     streams: bool,
     reject_at: Instant,
     used: AtomicBool,
+    /// Absent where the byte is off, so that it costs nothing then.
+    noise: Option<Box<SessionNoise>>,
 }
 
 impl core::fmt::Debug for TxSession {
@@ -75,7 +78,32 @@ impl TxSession {
             streams: established.features.contains(Features::STREAMS),
             reject_at: terms.reject_at,
             used: AtomicBool::new(false),
+            noise: None,
         }
+    }
+
+    /// Adds the noise that was agreed, if any.
+    #[must_use]
+    pub fn with_noise(self, noise: Option<SessionNoise>) -> Self {
+        Self { noise: noise.map(Box::new), ..self }
+    }
+
+    /// Returns the noise of the session; `None` without noise and filler.
+    #[inline]
+    #[must_use]
+    pub fn noise(&self) -> Option<&SessionNoise> {
+        self.noise.as_deref()
+    }
+
+    /// Returns the lane that control uses, also for what waited for a session.
+    ///
+    /// It is lane 0, which no worker has. In a noisy session it is the first worker's, if there is
+    /// one: the lane stands in clear text, and would tell control frames from data. Counters are
+    /// reserved atomically, so that the two senders do no harm to each other.
+    #[inline]
+    #[must_use]
+    pub fn control_lane(&self) -> u8 {
+        u8::from(self.noise.is_some() && self.lanes.len() > 1)
     }
 
     /// Returns the largest frame and filler, in bytes.

@@ -8,14 +8,15 @@ use super::{
 use crate::{
     drop::DropReason,
     handshake::{
-        self, Answer, Initiator, InitiatorInputs, InitiatorParams, Offer, Refusal, Refused,
+        self, Answer, Filler, Initiator, InitiatorInputs, InitiatorParams, Offer, Refusal, Refused,
         RequestArgs, StatusCode,
     },
     lbm::AlgorithmList,
     noise::NoiseByte,
     peer::{Endpoint, PeerId},
+    session::OVERHEAD,
     time::{Instant, WallTime},
-    wire::{ConsentView, ErrorView, RetryView},
+    wire::{ConsentView, ErrorView, MAX_REQUEST_LEN, RetryView},
 };
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -34,6 +35,8 @@ const MAX_RETRIES: u8 = 3;
 const HYBRID_FIRST: u32 = 2;
 /// REQUESTs after which an unanswered handshake counts as unanswered in the status.
 const UNANSWERED_AFTER: u32 = 3;
+/// How far a REQUEST is filled at most: the head of the filler's cell may take two bytes more.
+const LONGEST_FILLED: usize = MAX_REQUEST_LEN - 2;
 /// The step of cell `0x08`.
 const TIMESTAMP_STEP: u64 = 1 << 24;
 
@@ -139,6 +142,7 @@ impl Engine {
         self.hedge_counter += 1;
         let counter = self.hedge_counter;
         let offer = self.offer();
+        let payload_limit = offer.payload_limit;
         let identity = Arc::clone(self.statics.identity());
         let network_key = self.network_key.clone();
         let require = self.settings.post_quantum == PostQuantum::Require;
@@ -172,7 +176,14 @@ impl Engine {
             .challenge
             .filter(|(_, at)| now.instant < at.saturating_add(CHALLENGE_LIFE))
             .map(|(challenge, _)| challenge);
+        // as long as the data will be, where a REQUEST may
+        let filler = if peer.noise_wanted.is_off() {
+            Filler::Usual
+        } else {
+            Filler::UpTo(LONGEST_FILLED.min(usize::from(payload_limit) + OVERHEAD))
+        };
         let args = RequestArgs {
+            filler,
             cookie: cookie.map(|cookie| cookie.bytes),
             challenge,
             ..RequestArgs::default()

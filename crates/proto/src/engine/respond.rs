@@ -241,7 +241,7 @@ impl Engine {
         &mut self,
         now: Now,
         from: Endpoint,
-        opened: OpenedRequest,
+        mut opened: OpenedRequest,
         peer: Option<PeerId>,
         grant: Grant,
         out: &mut dyn Output,
@@ -255,6 +255,9 @@ impl Engine {
             Some(peer) => peer.config.preshared_key.clone(),
             None => PresharedKey::NONE,
         };
+        if opened.offered().noise != 0 {
+            opened.fill_consent();
+        }
         match opened.consent(&inputs, &grant, &psk) {
             Ok((established, answer)) => {
                 self.next_session_id += 1;

@@ -9,10 +9,11 @@ use super::{
     peer::{MAX_PENDING, Origin, Peer, Purpose, SentPing, Session},
 };
 use crate::{
+    crypto::Secret,
     drop::DropReason,
     frame::{CONTROL_MAX, CloseReason, Control},
     handshake::{Established, Features, Kind, Role},
-    noise::NoiseByte,
+    noise::{NoiseByte, SessionNoise},
     peer::{Endpoint, LocalAddress, PeerCell, PeerId},
     session::{HEADER, OVERHEAD, RxSession, SessionTerms, TxSession},
     time::Instant,
@@ -41,9 +42,13 @@ impl Engine {
         let rx = Arc::new(RxSession::new(established, Arc::clone(cell), &terms));
         self.shared.sessions().insert(Arc::clone(&rx));
         let own = *self.public_key();
+        // both sides have checked it; OFF would only be reached by a mistake here
+        let byte = NoiseByte::try_from(established.noise).unwrap_or(NoiseByte::OFF);
+        let noise = (!byte.is_off())
+            .then(|| SessionNoise::new(byte, &established.keys.export, Secret::new(self.random())));
         Box::new(Session {
             index,
-            tx: Arc::new(TxSession::new(established, &terms)),
+            tx: Arc::new(TxSession::new(established, &terms).with_noise(noise)),
             rx,
             id: established.session_id,
             initiator,
@@ -61,8 +66,7 @@ impl Engine {
             } else {
                 HandshakeKind::Open
             },
-            // both sides have checked it; OFF would only be reached by a mistake here
-            noise: NoiseByte::try_from(established.noise).unwrap_or(NoiseByte::OFF),
+            noise: byte,
         })
     }
 
@@ -139,6 +143,9 @@ impl Engine {
                 }
             }
             peer.candidate = None;
+        }
+        if let Some(noise) = session.tx.noise() {
+            noise.confirm(now.instant);
         }
         let event = Event::SessionUp { peer: id, id: session.id, initiator: session.initiator };
         let was_unconfirmed = core::mem::take(&mut peer.unconfirmed);
@@ -302,6 +309,8 @@ pub(super) fn send_control(
 }
 
 /// Seals a frame on control's lane and sends it; returns false if the lane is exhausted.
+///
+/// In a noisy session it has the length of some data frame.
 pub(super) fn send_frame(
     cell: &PeerCell,
     tx: &TxSession,
@@ -310,9 +319,16 @@ pub(super) fn send_frame(
     now: Instant,
     out: &mut dyn Output,
 ) -> bool {
-    let Ok(counter) = tx.reserve(0, 1) else { return false };
-    let mut datagram = [0; CONTROL_MAX + OVERHEAD];
-    let datagram = &mut datagram[..frame.len() + OVERHEAD];
+    let Ok(counter) = tx.reserve(tx.control_lane(), 1) else { return false };
+    let mut short = [0; CONTROL_MAX + OVERHEAD];
+    let mut filled = Vec::new();
+    let datagram = match tx.noise() {
+        None => &mut short[..frame.len() + OVERHEAD],
+        Some(noise) => {
+            filled.resize(noise.control_length(frame.len(), tx.payload_limit()) + OVERHEAD, 0);
+            &mut filled[..]
+        }
+    };
     datagram[HEADER..HEADER + frame.len()].copy_from_slice(frame);
     tx.seal(counter, 0, datagram);
     out.send(to, datagram, DatagramClass::Data);

@@ -95,7 +95,7 @@ impl OpenedRequest {
         }
         let features = offered.features.intersection(grant.features);
         let ticket = offered.ticket.filter(|_| grant.accept_ticket);
-        let lbm = ConsentCells::Session(SessionCells {
+        let cells = SessionCells {
             version: VERSION,
             hash: u64::from(grant.hash.code()),
             signature_key: self.own_key_cell(),
@@ -108,10 +108,15 @@ impl OpenedRequest {
             lanes: grant.lanes,
             ticket,
             filler: None,
-        })
-        .encode();
+        };
         let hybrid = grant.post_quantum && offered.hybrid;
-        self.check_len(lbm.len(), hybrid)?;
+        let mut lbm = ConsentCells::Session(cells).encode();
+        let room = self.check_len(lbm.len(), hybrid)?;
+        // the cell's head takes up to five bytes: what is left is not worth the trouble
+        let zeros = vec![0; room.saturating_sub(5)];
+        if self.fill && !zeros.is_empty() {
+            lbm = ConsentCells::Session(SessionCells { filler: Some(&zeros), ..cells }).encode();
+        }
         if hybrid {
             self.check_kem_key().map_err(|_| AnswerError::BadKemKey)?;
         }
@@ -175,17 +180,15 @@ impl OpenedRequest {
         (!self.kind.is_encrypted()).then(|| self.identity.public().as_bytes())
     }
 
-    /// Refuses an answer that would be longer than its REQUEST.
-    fn check_len(&self, lbm: usize, hybrid: bool) -> Result<(), AnswerError> {
+    /// Refuses an answer that would be longer than its REQUEST; returns how much shorter it is.
+    fn check_len(&self, lbm: usize, hybrid: bool) -> Result<usize, AnswerError> {
         let answer = CONSENT_HEADER_LEN
             + if hybrid { KEM_CIPHERTEXT_LEN } else { 0 }
             + lbm
             + if self.kind.is_encrypted() { 0 } else { SIGNATURE_LEN }
             + TAG_LEN;
-        if answer > self.request_len {
-            return Err(AnswerError::TooLong { request: self.request_len, answer });
-        }
-        Ok(())
+        let room = self.request_len.checked_sub(answer);
+        room.ok_or(AnswerError::TooLong { request: self.request_len, answer })
     }
 
     /// Runs the schedule to its end; returns the final state and the datagram. With a

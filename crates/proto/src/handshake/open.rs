@@ -104,6 +104,7 @@ impl ResponderStatics {
             offered,
             connection_key,
             kem,
+            fill: false,
         })
     }
 
@@ -206,9 +207,16 @@ pub struct OpenedRequest {
     pub(super) offered: Offered,
     pub(super) connection_key: Option<Secret>,
     pub(super) kem: Kem,
+    pub(super) fill: bool,
 }
 
 impl OpenedRequest {
+    /// Has the CONSENT to a session filled up to the length of the REQUEST (cell `0x40`), so that
+    /// a noisy connection's handshake has the length of its data.
+    pub fn fill_consent(&mut self) {
+        self.fill = true;
+    }
+
     /// Returns the kind of handshake.
     pub const fn kind(&self) -> Kind {
         self.kind

@@ -8,6 +8,7 @@ pub mod judge;
 pub mod ledger;
 pub mod profile;
 pub mod rng;
+pub mod session;
 pub mod size;
 pub mod tx;
 
@@ -20,5 +21,6 @@ pub use engine::{Arrival, EngineKind, NoiseEngine, Release};
 pub use ledger::{Ledger, LedgerCounts};
 pub use profile::{Profile, ProfileCounts};
 pub use rng::NoiseRng;
+pub use session::SessionNoise;
 pub use size::{SizeLaw, Sizes};
 pub use tx::{NoiseConfig, NoiseTerms, TxNoise};

@@ -3,6 +3,7 @@
 mod guests;
 mod judge;
 mod lifecycle;
+mod noise;
 
 use super::{DatagramClass, Engine, Event, Now, Output, PeerConfig, Settings};
 use crate::{
