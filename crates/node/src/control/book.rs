@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) addresses: Vec<SocketAddr>,
     /// The error that was logged last, so that retries do not repeat it.
     pub(super) logged: Option<PeerError>,
+    /// Whether giving up was logged since the last session: a heartbeat starts anew for ever.
+    pub(super) gave_up: bool,
     looking: bool,
     failures: u32,
     next_lookup: Instant,
@@ -48,6 +50,7 @@ impl Entry {
             endpoint: None,
             addresses: Vec::new(),
             logged: None,
+            gave_up: false,
             looking: false,
             failures: 0,
             next_lookup: Instant::ZERO,
@@ -167,6 +170,7 @@ mod tests {
             endpoint: Some(Endpoint::Name { host: "bob.example".to_owned(), port: 7 }),
             addresses: Vec::new(),
             logged: None,
+            gave_up: false,
             looking: false,
             failures: 0,
             next_lookup: Instant::ZERO,

@@ -43,6 +43,7 @@ impl Control {
             Event::SessionUp { peer, id, initiator } => {
                 if let Some(entry) = self.book.get_mut(peer) {
                     entry.logged = None;
+                    entry.gave_up = false;
                 }
                 let asked = if initiator { "us" } else { "it" };
                 let peer_name = self.book.label(peer);
@@ -76,10 +77,13 @@ impl Control {
             }
             Event::AttemptFailed { peer, error } => self.log_error(peer, error),
             Event::GaveUp { peer } => {
-                tracing::warn!(
-                    peer = self.book.label(peer),
-                    "handshakes are given up until there is traffic again"
-                );
+                let Some(entry) = self.book.get_mut(peer) else { return };
+                let text = "handshakes are given up until there is traffic again";
+                if std::mem::replace(&mut entry.gave_up, true) {
+                    tracing::debug!(peer = entry.label, "{text}");
+                } else {
+                    tracing::warn!(peer = entry.label, "{text}");
+                }
             }
             Event::Silent { peer } => self.handle_silence(peer),
             Event::Pong { token, rtt, .. } => self.pings.answered(token, rtt),
