@@ -1,4 +1,5 @@
 //! Connects to the example `server`, sends a message and receives the answer.
+#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::time::Duration;
 

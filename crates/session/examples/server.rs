@@ -3,6 +3,7 @@
 //! `cargo run -p stadium-session --example server`, then `--example client` in another terminal.
 //! Both sides have a key that is made from a phrase for the sake of the example: the client must
 //! know the server's public key. Real programs use `generate_key` and keep it in a file.
+#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use stadium_session::{SecretKey, Server, ServerConfig, Session};
 
