@@ -2,6 +2,7 @@
 //! arena, seal each segment there, send the runs.
 
 mod pipeline;
+mod too_big;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc::Sender;
 use crate::clock::Clock;
 use crate::notice::{Notice, SendFailure};
 pub(crate) use pipeline::{Pipeline, Pushed};
+use too_big::TooBig;
 
 /// The most superpackets of one wake-up before the worker looks whether it shall end.
 const MAX_SUPERPACKETS: usize = 64;
@@ -35,6 +37,7 @@ pub(crate) struct Worker {
     notices: Sender<Notice>,
     clock: Clock,
     last_failure: Option<Instant>,
+    too_big: TooBig,
 }
 
 impl Worker {
@@ -44,7 +47,8 @@ impl Worker {
         notices: Sender<Notice>,
         clock: Clock,
     ) -> Self {
-        Self { queue, pipeline, notices, clock, last_failure: None }
+        let too_big = TooBig::default();
+        Self { queue, pipeline, notices, clock, last_failure: None, too_big }
     }
 
     /// Runs until `stop` is readable or the device is gone.
@@ -109,12 +113,16 @@ impl Worker {
             };
             let notices = &self.notices;
             let wanted = |cell: &PeerCell| want(notices, cell);
-            if let Pushed::Full = self.pipeline.push(now, superpacket, wanted) {
-                self.flush(now);
-                // what does not fit into an empty arena was counted as too large
-                let notices = &self.notices;
-                let wanted = |cell: &PeerCell| want(notices, cell);
-                self.pipeline.push_rest(now, superpacket, wanted);
+            match self.pipeline.push(now, superpacket, wanted) {
+                Pushed::Done => {}
+                Pushed::Full => {
+                    self.flush(now);
+                    // what does not fit into an empty arena was counted as too large
+                    let notices = &self.notices;
+                    let wanted = |cell: &PeerCell| want(notices, cell);
+                    self.pipeline.push_rest(now, superpacket, wanted);
+                }
+                Pushed::TooBig(mtu) => self.too_big.tell(now, &self.queue, superpacket, mtu),
             }
             if self.pipeline.bytes() >= FLUSH_BYTES {
                 self.flush(now);

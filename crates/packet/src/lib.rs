@@ -32,6 +32,7 @@ pub mod coalesce;
 pub mod ecn;
 pub mod ip;
 pub mod segment;
+pub mod too_big;
 pub mod transport;
 pub mod vnet;
 

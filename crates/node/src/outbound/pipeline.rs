@@ -31,6 +31,9 @@ pub(crate) enum Pushed {
     Done,
     /// The arena is full: flush, then push the rest.
     Full,
+    /// It is longer than this many bytes, which is what the session takes: dropped and counted,
+    /// and its sender should hear of it.
+    TooBig(u32),
 }
 
 /// The outbound path of one lane.
@@ -204,7 +207,7 @@ impl Pipeline {
         let count = segments.count();
         if segments.max_segment_len() > session.payload_limit() {
             self.shared.drops.add(DropReason::TooLarge, count as u64);
-            return Pushed::Done;
+            return Pushed::TooBig(u32::try_from(session.payload_limit()).unwrap_or(u32::MAX));
         }
         let first = core::mem::take(&mut self.rest);
         let Ok(mut counter) = session.reserve(self.lane, (count - first) as u64) else {
