@@ -14,11 +14,13 @@ mod check;
 mod control;
 mod diagnostic;
 mod diff;
+mod edit;
 mod interface;
 mod load;
 mod model;
 mod name;
 mod noise;
+mod outline;
 mod peers;
 mod quantity;
 mod secret;
@@ -32,6 +34,7 @@ mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use diff::{Change, Effect, FieldChange, What, diff};
+pub use edit::{EditError, NewPeer, NewPresharedKey, add_peer, remove_peer, yaml_text};
 pub use load::{Environment, Loaded, load, load_in, parse};
 pub use model::{
     AutoOff, Ciphers, Control, Endpoint, Fwmark, HandshakeKind, HandshakeRate, HookTrust, Hooks,
