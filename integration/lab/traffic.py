@@ -43,7 +43,10 @@ def ping(host, target, count=3, interval=0.05, size=None, dont_fragment=False, w
     if source:
         argv += ["-I", source]
     done = host.run(*argv, target, check=None, timeout=count * (interval + wait) + 20)
-    return parse_pings(done.out + done.err)
+    text = done.out + done.err
+    if "connect: " in text:  # no route to it: ping does not even begin
+        return Pings(count, 0, text)
+    return parse_pings(text)
 
 
 def parse_pings(text):

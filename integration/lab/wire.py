@@ -126,6 +126,13 @@ def parse(packet, outgoing=False):
     return Datagram(source, sport, target, dport, bytes(packet[head + 8:length]), length, fragment, outgoing)
 
 
+def ends(packet):
+    """The source and target of an IP packet, as text."""
+    if packet[0] >> 4 == 4:
+        return socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20])
+    return socket.inet_ntop(socket.AF_INET6, packet[8:24]), socket.inet_ntop(socket.AF_INET6, packet[24:40])
+
+
 def inject(host, datagram, source=None, source_port=None, payload=None):
     """Sends a datagram with any source address from a namespace that routes to its target."""
     source = source or datagram.source

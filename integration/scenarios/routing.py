@@ -4,6 +4,7 @@ from lab import traffic
 from lab.netns import address, veth
 from lab.registry import scenario
 from lab.verdict import at_least, equal, true, until
+from lab.wire import capturing, ends
 
 
 @scenario("hub", "three hosts: a hub routes between two others that do not know each other")
@@ -129,3 +130,78 @@ def crypto_routing(lab):
     a.config["peers"][1]["allowed_ips"] = [f"{c.v4}/32"]
     a.reload()
     equal(carried("172.16.5.1"), ["b"], "who carries it after the reload")
+
+
+def everything(lab, **keys):
+    """`a` sends everything through the hub `b`, which forwards to a far machine; returns all three."""
+    a, b = lab.node("a", interface=keys), lab.node("b")
+    far = lab.host("far")
+    b.host.forwarding()
+    far.ip("route", "add", "10.7.0.0/24", "via", "10.77.3.1")
+    far.ip("-6", "route", "add", "fd07::/64", "via", "fd77:3::1")
+    lab.router.ip("route", "add", "10.7.0.0/24", "via", b.host.v4)
+    lab.router.ip("-6", "route", "add", "fd07::/64", "via", b.host.v6)
+    a.add_peer(b, allowed=["0.0.0.0/0", "::/0"])
+    b.add_peer(a, endpoint=None)
+    b.up()
+    return a, b, far
+
+
+@scenario("default-route", "0.0.0.0/0 and ::/0: everything goes through the tunnel, and on from there; `down` restores all")
+def default_route(lab):
+    a, b, far = everything(lab)
+    before = a.host.snapshot()
+    traffic.must_reach(a.host, far.v4, "far before the tunnel")
+    a.up()
+    a.wait()
+    with capturing(lab.router, a.host.wire) as wire:
+        for target in (far.v4, far.v6):
+            traffic.must_reach(a.host, target, "far through the tunnel")
+            traffic.tcp_exchange(a.host, far, target, size=2 << 20)
+        outside = [f for f in wire.frames if is_ip(f) and not is_tunnel(f, a, b)]
+    equal(outside, [], "packets beside the tunnel")
+    a.reload()
+    a.config["peers"][0]["heartbeat"] = "25s"
+    a.reload()
+    traffic.must_reach(a.host, far.v4, "far after reloads")
+    a.down()
+    equal(a.host.snapshot(), before, "the namespace after down")
+    traffic.must_reach(a.host, far.v4, "far after the tunnel")
+
+
+@scenario("kill-switch", "with a default route a killed daemon lets nothing out beside the tunnel; `down` opens it again")
+def kill_switch(lab):
+    a, b, far = everything(lab)
+    before = a.host.snapshot()
+    a.up()
+    a.wait()
+    traffic.must_reach(a.host, far.v4, "far through the tunnel")
+    a.kill()
+    with capturing(lab.router, far.wire) as wire:
+        for target in (far.v4, far.v6):
+            equal(traffic.ping(a.host, target, count=2, wait=0.3).received, 0, "replies beside the dead tunnel")
+        seen = [f for f in wire.frames if is_ip(f) and (a.host.v4 in ends(f) or a.host.v6 in ends(f))]
+    equal(seen, [], "packets that reached far beside the dead tunnel")
+    a.down()
+    equal(a.host.snapshot(), before, "the namespace after down")
+    traffic.must_reach(a.host, far.v4, "far after down")
+    # switched off, the machine falls back to its own way
+    a.config["interface"]["kill_switch"] = "off"
+    a.up()
+    a.wait()
+    traffic.must_reach(a.host, far.v4, "far through the tunnel, again")
+    a.kill()
+    traffic.must_reach(a.host, far.v4, "far without kill switch, beside the dead tunnel")
+    a.down()
+    equal(a.host.snapshot(), before, "the namespace in the end")
+
+
+def is_ip(frame):
+    """Whether a frame is an IP packet of a conversation: no ARP, no neighbour discovery, no MLD."""
+    if len(frame) < 40 or frame[0] >> 4 not in (4, 6):
+        return False
+    return not (frame[0] >> 4 == 6 and (frame[6] == 0 or frame[6] == 58 and frame[40] >= 130))
+
+
+def is_tunnel(frame, a, b):
+    return frame[0] >> 4 == 4 and frame[9] == 17 and set(ends(frame)) == {a.host.v4, b.host.v4}

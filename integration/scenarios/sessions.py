@@ -6,7 +6,8 @@ import signal
 from lab import traffic
 from lab.node import settle
 from lab.registry import scenario
-from lab.verdict import at_least, at_most, equal, true, until
+from lab.verdict import at_least, at_most, contains, equal, true, until
+from lab.wire import capturing
 
 
 @scenario("rekey", "a rekey every 2 s under load loses no ping", limit=90)
@@ -112,12 +113,62 @@ def reload(lab):
     equal(a.peer(c)["allowed_ips"], [f"{c.v4}/32", "192.168.50.0/24"], "allowed IPs after the change")
     traffic.must_reach(a.host, c.v4, "c after a change of its prefixes")
 
+    # what the handshake does not agree on is live for the peer itself, too
+    own = a.session(c)["id"], a.peer(c)["handshakes"]
+    for change in ({"heartbeat": "25s"}, {"heartbeat": "9s"}, {"heartbeat": None}, {"name": "carla"}):
+        entry.update(change)
+        for key in [key for key, value in change.items() if value is None]:
+            del entry[key]
+        report = a.reload().out
+        contains(report, "live", f"what `reload` says of {change}")
+        true("re-handshake" not in report, f"`reload` says of {change}: {report}")
+        traffic.must_reach(a.host, c.v4, f"c after {change}")
+        equal((a.session(c)["id"], a.peer(c)["handshakes"]), own, f"c's session and handshakes after {change}")
+    # an endpoint that was learned stays known to the side that was told none
+    learned = c.peer(a)["endpoint"]
+    equal(learned, a.endpoint(4), "endpoint of a at c")
+    c.config["peers"][0]["heartbeat"] = "25s"
+    c.reload()
+    equal(c.peer(a)["endpoint"], learned, "the learned endpoint after a reload")
+
     a.config["peers"].remove(entry)
     a.reload()
+    until("c hears that it is removed", lambda: c.peer(a)["state"] == "closed", timeout=3)
     equal([p["name"] for p in a.status()["peers"]], ["b"], "peers after the removal")
     equal(traffic.ping(a.host, c.v4, count=2, wait=0.3).received, 0, "replies from the removed peer")
     true("192.168.50.0/24" not in a.host.ip("route", "show", "table", "all").out, "its route is gone")
     equal(a.session(b)["id"], session, "b's session in the end")
+
+
+@scenario("close", "`down` tells every peer at once; the next traffic asks again and finds the node when it is back")
+def close(lab):
+    hub = lab.node("hub")
+    spokes = [lab.node(f"s{i}") for i in range(3)]
+    for spoke in spokes:
+        hub.add_peer(spoke, endpoint=None)
+        spoke.add_peer(hub)
+    for node in (hub, *spokes):
+        node.up()
+    for spoke in spokes:
+        spoke.wait()
+    with capturing(lab.router, hub.host.wire) as wire:
+        hub.down()
+        for spoke in spokes:
+            until(f"{spoke.label} hears of it", lambda s=spoke: s.peer(hub)["state"] == "closed", timeout=2)
+            equal(spoke.peer(hub)["session"], None, f"session of {spoke.label} after the close")
+            contains(spoke.log(), "closed the session", f"the log of {spoke.label}")
+        settle(1)
+        sent = [d for d in wire.datagrams if d.source == hub.host.v4]
+        equal({d.kind for d in sent}, {"data"}, "what the hub sent when it went down")
+        at_least(len(sent), len(spokes), "close frames")
+        # no traffic, no handshake: nobody runs after a node that said goodbye
+        equal([d.kind for d in wire.datagrams if d.target == hub.host.v4], [], "what the spokes sent to it since")
+    # traffic asks again, and the state says so
+    traffic.ping(spokes[0].host, hub.v4, count=1, wait=0.2)
+    until("traffic makes a handshake", lambda: spokes[0].peer(hub)["state"] == "handshaking", timeout=2)
+    hub.up()
+    for spoke in spokes:
+        until(f"{spoke.label} reaches the hub again", lambda s=spoke: traffic.reaches(s.host, hub.v4, wait=0.5), timeout=10)
 
 
 @scenario("reload-bad", "a bad file changes nothing: exit 2, the place named, traffic untouched")

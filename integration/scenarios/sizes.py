@@ -2,7 +2,7 @@
 
 from lab import traffic
 from lab.registry import scenario
-from lab.verdict import contains, equal, true
+from lab.verdict import at_least, contains, equal, true
 from lab.wire import capturing
 
 IP_HEADER = {4: 20, 6: 40}
@@ -58,3 +58,23 @@ def every_size(lab):
     a, b = lab.pair(outer=6)
     missing = traffic.udp_exchange(a.host, b.host, b.v4, range(0, 1413))
     equal(missing, [], "sizes that never came back")
+
+
+@scenario("mtu-uneven", "two sides with different MTUs: senders are told what the session takes, and cut their packets")
+def uneven(lab):
+    a, b = lab.pair(b={"mtu": 1300})
+    equal((a.status()["mtu"], b.status()["mtu"]), (1440, 1300), "MTUs of the two sides")
+    for inner, target in ((4, b.v4), (6, b.v6)):
+        headers = IP_HEADER[inner] + 8
+        told = traffic.ping(a.host, target, count=2, size=1440 - headers, dont_fragment=True, wait=0.3)
+        equal(told.received, 0, "replies to packets that b does not take")
+        contains(told.text, "1300", "the sender is told the limit")
+        fits = traffic.ping(a.host, target, count=1, size=1300 - headers, dont_fragment=True)
+        equal(fits.received, 1, "reply to a packet that just fits")
+        # what may be fragmented, is
+        traffic.must_reach(a.host, target, "a fragmented ping", size=1400)
+        missing = traffic.udp_exchange(a.host, b.host, target, [1200, 1280, 1392, 1412, 4000])
+        equal(missing, [], "UDP sizes that never came back")
+        traffic.tcp_exchange(a.host, b.host, target, size=2 << 20)
+    at_least(a.drops()["too_large"], 2, "too_large drops at a, whose packets they were")
+    equal(b.drops()["too_large"], 0, "too_large drops at b")

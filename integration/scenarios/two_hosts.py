@@ -94,3 +94,27 @@ scenario("flows-4-workers", "20 parallel TCP flows through four workers", limit=
          flows=20, size=2 << 20, a_side={"workers": 4})(parallel)
 scenario("flows-no-offload", "5 parallel TCP flows with offloads off", limit=180,
          flows=5, size=2 << 20, a_side={"offload": "off"})(parallel)
+
+
+@scenario("workers-4", "four workers: each has a lane of its own, and the flows use several", limit=180)
+def workers(lab):
+    a, b = lab.pair(a={"workers": 4}, b={"workers": 1})
+    equal((a.status()["workers"], b.status()["workers"]), (4, 1), "workers")
+    with capturing(lab.router, a.host.wire) as wire:
+        traffic.tcp_exchange(a.host, b.host, b.v4, size=256 << 10, flows=24, timeout=100)
+        traffic.tcp_exchange(a.host, b.host, b.v6, size=256 << 10, flows=24, timeout=100)
+    # the lane is the top byte of the counter
+    lanes = {source: {d.payload[15] for d in wire.of("data", source=source)} for source in (a.host.v4, b.host.v4)}
+    at_least(len(lanes[a.host.v4] - {0}), 3, f"lanes that a sent payload on, of {lanes[a.host.v4]}")
+    equal(lanes[b.host.v4] - {0}, {1}, "lanes that b sent payload on")
+    for node in (a, b):
+        drops = node.drops()
+        for reason in ("bad_tag", "replay", "malformed", "unknown_index"):
+            equal(drops[reason], 0, f"drops for {reason} at {node.label}")
+    # from four to one and back: a restart with another number meets the same peer
+    a.down()
+    a.config["interface"]["workers"] = 2
+    a.up()
+    a.wait()
+    equal(a.status()["workers"], 2, "workers after a restart")
+    traffic.tcp_exchange(a.host, b.host, b.v4, size=1 << 20, flows=4)
