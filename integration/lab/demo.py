@@ -56,6 +56,8 @@ def main():
         look(a, b, address_b)
     except Failure as failure:
         sys.exit(f"demo: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
