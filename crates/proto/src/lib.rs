@@ -11,6 +11,7 @@
 //! | [`handshake`] | REQUEST and CONSENT as pure functions |
 //! | [`guard`] | what stands between a stranger and the costly part |
 //! | [`session`], [`replay`], [`frame`] | DATA: seal, open, what is inside |
+//! | [`early`] | DATA that goes along with a REQUEST |
 //! | [`noise`] | the noise byte and what it governs |
 //! | [`peer`], [`index`], [`routes`], [`shared`] | what control publishes and workers read |
 //! | [`timers`] | the protocol's times, deadlines |
@@ -26,6 +27,7 @@
 
 pub mod crypto;
 pub mod drop;
+pub mod early;
 pub mod engine;
 pub mod frame;
 pub mod guard;

@@ -82,6 +82,21 @@ impl TxSession {
         }
     }
 
+    /// Makes what seals early data to a ticket: one lane, no features.
+    pub(crate) fn early(index: u32, key: SealKey, payload_limit: usize, until: Instant) -> Self {
+        Self {
+            remote_index: index,
+            key,
+            lanes: Box::new([Lane::default()]),
+            payload_limit,
+            partial_checksum: false,
+            streams: false,
+            reject_at: until,
+            used: AtomicBool::new(false),
+            noise: None,
+        }
+    }
+
     /// Adds the noise that was agreed, if any.
     #[must_use]
     pub fn with_noise(self, noise: Option<SessionNoise>) -> Self {
@@ -217,6 +232,8 @@ pub struct RxSession {
     windows: Box<[Mutex<ReplayWindow>]>,
     payload_limit: usize,
     partial_checksum: bool,
+    /// Sequences from this one on are dropped.
+    sequences: u64,
     reject_at: Instant,
     peer: Arc<PeerCell>,
     takes_packets: bool,
@@ -241,10 +258,39 @@ impl RxSession {
             windows: (0..established.rx_lanes()).map(|_| Mutex::default()).collect(),
             payload_limit: terms.payload_limit,
             partial_checksum: terms.partial_checksum,
+            sequences: Counter::SEQUENCES,
             reject_at: terms.reject_at,
             takes_packets: peer.key().is_some(),
             peer,
             confirmed: AtomicBool::new(false),
+            current: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes what opens early data to a ticket: one lane of `sequences` frames, no features.
+    ///
+    /// It counts as confirmed and never as current, so that its frames confirm nothing and move
+    /// no endpoint.
+    pub(crate) fn early(
+        index: u32,
+        key: OpenKey,
+        payload_limit: usize,
+        sequences: u64,
+        peer: Arc<PeerCell>,
+        until: Instant,
+    ) -> Self {
+        Self {
+            index,
+            key,
+            windows: Box::new([Mutex::default()]),
+            payload_limit,
+            partial_checksum: false,
+            sequences,
+            reject_at: until,
+            takes_packets: peer.key().is_some(),
+            peer,
+            confirmed: AtomicBool::new(true),
             current: AtomicBool::new(false),
             used: AtomicBool::new(false),
         }
@@ -310,7 +356,7 @@ impl RxSession {
             return Err(DropReason::Malformed);
         }
         let sequence = header.sequence();
-        if !window.accepts(sequence) {
+        if sequence >= self.sequences || !window.accepts(sequence) {
             return Err(DropReason::Replay);
         }
         let (ad, rest) = datagram.split_first_chunk_mut::<HEADER>().ok_or(DropReason::Malformed)?;

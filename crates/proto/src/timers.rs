@@ -96,6 +96,8 @@ pub enum Why {
     Silence,
     /// A heartbeat is due.
     Heartbeat,
+    /// A ticket is past its time, or the key of early data is.
+    TicketExpires,
     /// A candidate address expires, or is pinged again.
     Candidate,
     /// A ping was not answered.

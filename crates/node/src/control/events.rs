@@ -5,6 +5,7 @@ use stadium_proto::frame::CloseReason;
 use stadium_proto::peer::PeerId;
 
 use super::Control;
+use crate::settings;
 
 impl Control {
     /// Handles everything that the engine's last calls left to do.
@@ -26,6 +27,44 @@ impl Control {
             for peer in peers {
                 self.unreachable(peer);
             }
+        }
+    }
+
+    /// Tells the workers' cells how noise is made towards each peer.
+    pub(crate) fn configure_noise(&self) {
+        for peer in &self.file.peers {
+            let id = self.engine.peer_by_key(&peer.public_key);
+            if let Some(cell) = id.and_then(|id| self.engine.cell(id)) {
+                cell.set_noise_config(settings::noise(peer));
+            }
+        }
+        self.workers.wake();
+    }
+
+    /// Wakes the workers for a noisy session, and says so where it is not as asked for.
+    fn note_noise(&self, id: PeerId) {
+        let Some(status) = self.engine.peer_status(id, self.clock.instant()) else { return };
+        let Some(session) = status.session else { return };
+        if !session.noise.is_off() {
+            self.workers.wake();
+        }
+        let peer = self.book.label(id);
+        let wanted = self.engine.cell(id).and_then(|cell| {
+            let peer = self.file.peer(cell.key()?)?;
+            Some(peer.noise.byte())
+        });
+        let weaker = wanted.is_some_and(|wanted| {
+            wanted.ratio() > session.noise.ratio() || wanted.filler() > session.noise.filler()
+        });
+        if let (true, Some(wanted)) = (weaker, wanted) {
+            tracing::warn!(
+                peer,
+                "the session runs with noise {}, which both sides allow, not with {wanted} as the \
+                 peer file asks",
+                session.noise
+            );
+        } else if !session.noise.is_off() {
+            tracing::debug!(peer, "noise: {}", session.noise);
         }
     }
 
@@ -52,6 +91,7 @@ impl Control {
                     session = id,
                     "session is up, asked for by {asked}"
                 );
+                self.note_noise(peer);
                 self.drain_waiting(peer);
                 self.send_waiting_pings(peer);
             }
@@ -61,6 +101,11 @@ impl Control {
             }
             // only nodes reached by address alone prove a new key, and the tunnel has none
             Event::HostKey { .. } => {}
+            // early data is off in the tunnel's settings
+            Event::CanSendEarly { .. }
+            | Event::EarlyData { .. }
+            | Event::EarlyAccepted { .. }
+            | Event::TicketIssued { .. } => {}
             Event::EndpointMoved { peer, endpoint } => {
                 let peer = self.book.label(peer);
                 tracing::info!(peer, "the peer has moved to another address");

@@ -66,8 +66,10 @@ impl Engine {
                     self.drop_slot(id);
                 }
             }
-            // early data is off unless configured, and not part of this engine's settings yet
-            Control::Ticket { .. } | Control::Unknown => {}
+            Control::Ticket { ticket, lifetime_s } => {
+                self.keep_ticket(now, id, notice.index, ticket, lifetime_s, out);
+            }
+            Control::Unknown => {}
         }
     }
 

@@ -90,6 +90,8 @@ impl Engine {
         }
         peer.closed = false;
         peer.gave_up = false;
+        self.choose_ticket(now, id);
+        let Some(peer) = self.peer_mut(id) else { return };
         peer.attempt = Some(Attempt {
             started: now.instant,
             sent: 0,
@@ -186,6 +188,7 @@ impl Engine {
             filler,
             cookie: cookie.map(|cookie| cookie.bytes),
             challenge,
+            ticket: peer.early.offer(challenge.is_some(), now.instant),
             ..RequestArgs::default()
         };
         match Initiator::start(params, &inputs, &args) {
@@ -204,6 +207,7 @@ impl Engine {
                 if let Some(oldest) = oldest {
                     self.release_index(oldest);
                 }
+                self.begin_early(now, id, out);
             }
             Err(_) => {
                 // the configuration was checked, so this cannot be reached by it
@@ -286,6 +290,7 @@ impl Engine {
                 // what the peer sends under it would be lost
                 self.drop_open_requests(id);
                 self.learn_key(id, established.remote, out);
+                self.finish_early(id, established.ticket.is_some(), out);
                 let Some(peer) = self.peer(id) else { return Ok(()) };
                 let cell = Arc::clone(&peer.cell);
                 let session = self.make_session(now, &cell, &established, request.sent_at);

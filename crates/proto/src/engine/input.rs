@@ -143,6 +143,35 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
+    /// A REQUEST went out with a ticket: up to 16 frames may follow it at once
+    /// ([`Engine::early_tx`](crate::engine::Engine::early_tx)). The caller keeps a copy of each:
+    /// the same frames follow every REQUEST of this kind, until [`Event::EarlyData`] tells what
+    /// became of them.
+    CanSendEarly {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The peer has answered a REQUEST after which early data went out.
+    EarlyData {
+        /// The peer.
+        peer: PeerId,
+        /// Whether it took the ticket. If not, the frames are to be sent again in the session.
+        accepted: bool,
+    },
+    /// This node took a ticket: early data of the peer may come in, before its session is
+    /// confirmed.
+    EarlyAccepted {
+        /// The peer.
+        peer: PeerId,
+        /// The id of the session that was granted with it.
+        id: u64,
+    },
+    /// The peer issued a ticket for early data; it is used with the next handshake, or can be
+    /// taken out ([`Engine::take_ticket`](crate::engine::Engine::take_ticket)).
+    TicketIssued {
+        /// The peer.
+        peer: PeerId,
+    },
     /// All sessions of the peer have expired or were replaced by nothing.
     SessionsEnded {
         /// The peer.

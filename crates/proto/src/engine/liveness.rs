@@ -5,6 +5,7 @@ use super::{
     input::PeerError,
     peer::{Peer, Purpose},
     sessions::{send_control, send_frame},
+    tickets::TICKETS_SLOT,
 };
 use crate::{
     crypto::Cipher,
@@ -40,6 +41,10 @@ impl Engine {
 
     pub(super) fn handle_timeout(&mut self, now: Now, out: &mut dyn Output) {
         while let Some(slot) = self.timers.due(now.instant) {
+            if slot == TICKETS_SLOT {
+                self.expire_tickets(now.instant);
+                continue;
+            }
             let id = PeerId(slot);
             self.expire(now, id, out);
             self.reschedule(id, now.instant);
@@ -58,6 +63,7 @@ impl Engine {
         self.expire_requests(now, id);
         self.expire_sessions(now, id, out);
         self.expire_pings(now, id, out);
+        self.expire_early(now, id);
         self.keep_alive(now, id, out);
         self.renew(now, id, out);
         self.heartbeat(now, id, out);
@@ -315,6 +321,9 @@ fn deadline(peer: &Peer, timers: &Timers, now: Instant) -> Option<(Instant, Why)
                 at(if worth_rekey(peer) { due } else { due.max(recheck) }, Why::Rekey);
             }
         }
+    }
+    if let Some(moment) = peer.early.deadline() {
+        at(moment, Why::TicketExpires);
     }
     if let Some(heartbeat) = peer.heartbeat_at {
         at(heartbeat, Why::Heartbeat);

@@ -21,6 +21,7 @@
 //! | `hosts` | nodes whose key this node learns: open handshakes on first use |
 //! | `liveness` | deadlines: keepalive, silence, rekey, expiry |
 //! | `status` | what a user sees |
+//! | `tickets` | early data: tickets issued, kept, used |
 
 mod control;
 mod guests;
@@ -35,6 +36,7 @@ mod settings;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 pub use guests::Guests;
 pub use hosts::HostConfig;
@@ -43,6 +45,7 @@ pub use input::{
     PeerState, PeerStatus, PostQuantum, SessionStatus,
 };
 pub use settings::{Change, Entropy, PeerRefused, Settings};
+pub use tickets::Ticket;
 
 use crate::{
     guard::Guard,
@@ -78,6 +81,7 @@ pub struct Engine {
     /// The session id of the next CONSENT.
     next_session_id: u64,
     guests: guests::GuestCount,
+    tickets: tickets::Issued,
 }
 
 impl core::fmt::Debug for Engine {
@@ -117,6 +121,7 @@ impl Engine {
             timers: TimerQueue::default(),
             next_session_id: 1,
             guests: guests::GuestCount::default(),
+            tickets: tickets::Issued::default(),
         }
     }
 
@@ -255,6 +260,7 @@ impl Engine {
         }
         let rehandshake = peer.config.preshared_key != config.preshared_key
             || peer.config.noise != config.noise
+            || peer.config.noise_policy != config.noise_policy
             || peer.config.handshake != config.handshake;
         let moves_to = config.endpoint.filter(|_| peer.config.endpoint != config.endpoint);
         if peer.config.noise != config.noise {
@@ -302,6 +308,9 @@ impl Engine {
         };
         for request in peer.open_requests.drain(..) {
             self.release_index(request.index);
+        }
+        for key in peer.early.take_rx() {
+            self.release_index(key);
         }
         self.timers.replace(id.0, peer.deadline, None);
         self.shared.drops.add(crate::drop::DropReason::NoSession, peer.cell.waiting.clear());

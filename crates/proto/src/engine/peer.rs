@@ -3,10 +3,11 @@
 use super::{
     hosts::HostConfig,
     input::{HandshakeKind, Now, PeerConfig, PeerError},
+    tickets::Early,
 };
 use crate::{
     crypto::{Cipher, HashAlg},
-    handshake::{Initiator, Target},
+    handshake::{EarlySecret, Initiator, Target},
     identity::{PresharedKey, PublicKey},
     noise::{NoiseByte, NoisePolicy},
     peer::{Endpoint, PeerCell, PeerId},
@@ -80,6 +81,7 @@ pub(super) struct Peer {
     pub(super) pings: Vec<SentPing>,
     pub(super) candidate: Option<Candidate>,
     pub(super) heartbeat_at: Option<Instant>,
+    pub(super) early: Early,
 
     pub(super) closed: bool,
     pub(super) gave_up: bool,
@@ -176,6 +178,7 @@ impl Peer {
             pings: Vec::new(),
             candidate: None,
             heartbeat_at,
+            early: Early::default(),
             closed: false,
             gave_up: false,
             last_error: None,
@@ -304,6 +307,8 @@ pub(super) struct Session {
     pub(super) post_quantum: bool,
     pub(super) kind: HandshakeKind,
     pub(super) noise: NoiseByte,
+    /// What its ticket is to be kept with; only where early data was agreed.
+    pub(super) early: Option<EarlySecret>,
 }
 
 /// Why a ping was sent.

@@ -196,7 +196,7 @@ impl Engine {
             features: self.features(),
             lanes: self.settings.lanes,
             session_id: self.next_session_id,
-            accept_ticket: false,
+            accept_ticket: self.takes_ticket(now, opened),
             post_quantum,
         };
         Judgement::Consent(id, grant)
@@ -207,6 +207,7 @@ impl Engine {
         let all = [
             (self.settings.partial_checksum, Features::CHECKSUM_OFFLOAD),
             (self.settings.streams, Features::STREAMS),
+            (self.settings.early_data, Features::EARLY_DATA),
         ];
         all.into_iter().filter(|(on, _)| *on).fold(Features::NONE, |sum, (_, f)| sum.union(f))
     }
@@ -249,6 +250,7 @@ impl Engine {
         let guest = peer.is_none();
         let id = peer.unwrap_or_else(|| self.add_guest(now, &opened));
         let ephemeral = *opened.ephemeral();
+        let after_c1 = *opened.h();
         let index = self.reserve_index(id);
         let inputs = self.responder_inputs(&opened, index);
         let psk = match self.peer(id) {
@@ -266,6 +268,9 @@ impl Engine {
                 let session = self.make_session(now, &cell, &established, now.instant);
                 self.add_pending(id, session);
                 out.send(&from, &answer, DatagramClass::Handshake);
+                if let Some(ticket) = established.ticket {
+                    self.open_early(now, id, ticket, &after_c1, established.session_id, out);
+                }
                 self.reschedule(id, now.instant);
                 Ok(())
             }

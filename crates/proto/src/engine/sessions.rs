@@ -67,6 +67,9 @@ impl Engine {
                 HandshakeKind::Open
             },
             noise: byte,
+            early: (established.kind == Kind::Encrypted
+                && established.features.contains(Features::EARLY_DATA))
+            .then(|| established.early_secret()),
         })
     }
 
@@ -185,6 +188,7 @@ impl Engine {
             self.guests.confirm();
         }
         out.event(event);
+        self.issue_ticket(now, id, index, out);
     }
 
     /// Ends every session of a peer and withdraws its keys.

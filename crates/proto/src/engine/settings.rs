@@ -41,6 +41,8 @@ pub struct Settings {
     pub partial_checksum: bool,
     /// Whether stream frames are taken (library users only).
     pub streams: bool,
+    /// Whether early data is sent and taken, and tickets for it issued.
+    pub early_data: bool,
     /// Whether open handshakes are taken.
     pub allow_open: bool,
     /// Whether open handshakes without a key are taken (library users only).
@@ -67,6 +69,7 @@ impl Default for Settings {
             lanes: 1,
             partial_checksum: false,
             streams: false,
+            early_data: false,
             allow_open: false,
             allow_anonymous: false,
             guests: Guests::NONE,

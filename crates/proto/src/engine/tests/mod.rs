@@ -1,5 +1,6 @@
 //! Tests of the engine that need its insides; whole worlds of engines are in `tests/world`.
 
+mod early;
 mod guests;
 mod judge;
 mod lifecycle;
