@@ -11,6 +11,14 @@ pub const MAX_DATAGRAM_V4: usize = 65_507;
 /// The most UDP payload bytes that fit an IPv6 packet without jumbograms: 65,535 less 8.
 pub const MAX_DATAGRAM_V6: usize = 65_527;
 
+/// The most UDP payload bytes in a run.
+///
+/// A device takes a run whole only while all of it, link header included, stays below 65,536
+/// bytes (`gso_max_size`); one byte more, and the kernel cuts it into datagrams long before the
+/// device, which costs more than half of the throughput. So 48 bytes are left for IPv6 and UDP,
+/// and 80 for whatever links put before them.
+pub const MAX_RUN: usize = 65_536 - 48 - 80;
+
 /// The offloads of one socket.
 ///
 /// A probe only tells that the kernel knows an option. Whether sending works also depends on the

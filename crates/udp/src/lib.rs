@@ -56,7 +56,7 @@ mod sys;
 mod tx;
 
 pub use addr::{LocalAddr, Path};
-pub use caps::{Caps, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, MAX_SEGMENTS};
+pub use caps::{Caps, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, MAX_RUN, MAX_SEGMENTS};
 pub use error::{BindError, BindFault};
 pub use flush::{Drops, Failure, FailureKind, OnFull, Sent, Sockets};
 pub use group::bind_group;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use crate::addr::Path;
-use crate::caps::{MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, MAX_SEGMENTS};
+use crate::caps::{MAX_RUN, MAX_SEGMENTS};
 use crate::flush::Entries;
 
 /// Consecutive datagrams of equal length to one destination, only the last shorter.
@@ -23,12 +23,11 @@ pub(crate) struct Run {
 
 impl Run {
     fn accepts(&self, len: usize, path: &Path, tos: u8) -> bool {
-        let limit = if path.remote.is_ipv4() { MAX_DATAGRAM_V4 } else { MAX_DATAGRAM_V6 };
         self.open
             && len <= usize::from(self.segment)
             && len > 0
             && usize::from(self.count) < MAX_SEGMENTS
-            && self.len as usize + len <= limit
+            && self.len as usize + len <= MAX_RUN
             && self.tos == tos
             && self.path == *path
     }
@@ -214,8 +213,7 @@ impl Reservation<'_> {
     pub fn commit_run(self, segment: usize, path: &Path, tos: u8) -> Result<(), ReserveError> {
         assert!(segment > 0, "a run has a segment length");
         let Self { batch, len } = self;
-        let limit = if path.remote.is_ipv4() { MAX_DATAGRAM_V4 } else { MAX_DATAGRAM_V6 };
-        let per_run = (limit / segment).clamp(1, MAX_SEGMENTS);
+        let per_run = (MAX_RUN / segment).clamp(1, MAX_SEGMENTS);
         // at worst the newest run takes none
         if batch.runs.len() + len.div_ceil(segment).div_ceil(per_run) > batch.max_runs {
             return Err(ReserveError::Full);
@@ -289,6 +287,16 @@ mod tests {
         let local = Some(crate::LocalAddr::new([192, 0, 2, 9].into()));
         batch.reserve(10).unwrap().commit(&Path { local, ..path(1) }, 2);
         assert_eq!(batch.runs(), 5);
+    }
+
+    #[test]
+    fn a_run_leaves_room_for_headers() {
+        let mut batch = TxBatch::new(1 << 20, 16);
+        for _ in 0..46 {
+            commit(&mut batch, 1_424, 1, 0);
+        }
+        assert_eq!(batch.runs[0].count, 45, "46 would be 65,546 bytes on Ethernet");
+        assert!(batch.runs.iter().all(|run| run.len as usize <= MAX_RUN));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use stadium_udp::{
-    BindFault, DontFragment, LocalAddr, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, Message, OnFull, Options,
-    Path, RxBatch, Socket, TxBatch, bind_group,
+    BindFault, DontFragment, LocalAddr, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, MAX_RUN, Message, OnFull,
+    Options, Path, RxBatch, Socket, TxBatch, bind_group,
 };
 
 const V4: &str = "127.0.0.1:0";
@@ -153,8 +153,8 @@ fn the_longest_datagrams_fit_and_longer_ones_are_counted() {
         assert_eq!((sent.datagrams, sent.dropped.too_large), (1, 1));
         assert_eq!(receive(&to, 1).1, [meant]);
 
-        // the longest run: as many datagrams as fit, at the limit of a packet
-        let segment = most / 45;
+        // the longest run: as many datagrams as a device takes in one piece
+        let segment = MAX_RUN / 45;
         let mut space = tx.reserve(segment * 45).unwrap();
         space.fill(9);
         space.commit_run(segment, &path, 0).unwrap();
