@@ -1,6 +1,7 @@
 //! From the TUN to the network: read a superpacket, route it once, cut it straight into the
 //! arena, seal each segment there, send the runs.
 
+mod noise;
 mod pipeline;
 mod too_big;
 
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     clock: Clock,
     last_failure: Option<Instant>,
     too_big: TooBig,
+    /// Becomes readable when control has changed something about noise.
+    wake: Arc<OwnedFd>,
 }
 
 impl Worker {
@@ -46,9 +49,10 @@ impl Worker {
         pipeline: Pipeline,
         notices: Sender<Notice>,
         clock: Clock,
+        wake: Arc<OwnedFd>,
     ) -> Self {
         let too_big = TooBig::default();
-        Self { queue, pipeline, notices, clock, last_failure: None, too_big }
+        Self { queue, pipeline, notices, clock, last_failure: None, too_big, wake }
     }
 
     /// Runs until `stop` is readable or the device is gone.
@@ -57,20 +61,29 @@ impl Worker {
         loop {
             match self.batch(&mut buffer) {
                 Ok(true) => {
-                    if is_readable(stop) {
+                    let [stopped, woken] = are_readable([stop, &*self.wake]);
+                    if stopped {
                         return;
+                    }
+                    if woken {
+                        self.attend();
                     }
                 }
                 Ok(false) => {
                     let queue = Arc::clone(&self.queue);
+                    let wake = Arc::clone(&self.wake);
                     let mut fds = [
                         PollFd::new(stop, PollFlags::IN),
                         PollFd::from_borrowed_fd(std::os::fd::AsFd::as_fd(&*queue), PollFlags::IN),
+                        PollFd::new(&*wake, PollFlags::IN),
                     ];
                     // an interrupted wait is a spurious wake-up
-                    let _ = poll(&mut fds, None);
+                    let _ = poll(&mut fds, self.until_tick().map(timespec).as_ref());
                     if !fds[0].revents().is_empty() {
                         return;
+                    }
+                    if !fds[2].revents().is_empty() {
+                        self.attend();
                     }
                 }
                 Err(Fault::Gone) => {
@@ -82,11 +95,8 @@ impl Worker {
                 Err(_) => {
                     // reading fails while the interface is down; look again now and then
                     let mut fds = [PollFd::new(stop, PollFlags::IN)];
-                    let pause = rustix::time::Timespec {
-                        tv_sec: 0,
-                        tv_nsec: i64::from(DOWN_PAUSE.subsec_nanos()),
-                    };
-                    let _ = poll(&mut fds, Some(&pause));
+                    let pause = self.until_tick().map_or(DOWN_PAUSE, |tick| tick.min(DOWN_PAUSE));
+                    let _ = poll(&mut fds, Some(&timespec(pause)));
                     if !fds[0].revents().is_empty() {
                         return;
                     }
@@ -95,9 +105,36 @@ impl Worker {
         }
     }
 
+    /// Returns how long the worker may sleep until the next tick of a noisy peer, if there is one.
+    fn until_tick(&self) -> Option<Duration> {
+        let next = self.pipeline.next_tick()?;
+        Some(next.saturating_since(self.clock.instant()))
+    }
+
+    /// Looks what has changed about noise.
+    fn attend(&mut self) {
+        let mut count = [0; 8];
+        // the counter is only there to wake
+        let _ = rustix::io::read(&*self.wake, &mut count);
+        self.pipeline.attend(self.clock.instant());
+    }
+
+    /// Sends what noisy peers have waiting for this moment.
+    #[cold]
+    fn tick(&mut self, now: Instant) {
+        let mut failed = None;
+        self.pipeline.tick(now, |failure| failed = Some(*failure));
+        if let Some(failure) = failed {
+            self.tell(now, &failure);
+        }
+    }
+
     /// Handles what waits, up to a bound; returns whether more may wait.
     fn batch(&mut self, buffer: &mut SuperpacketBuf) -> Result<bool, Fault> {
         let now = self.clock.instant();
+        if self.pipeline.next_tick().is_some_and(|next| next <= now) {
+            self.tick(now);
+        }
         let mut result = Ok(true);
         for _ in 0..MAX_SUPERPACKETS {
             let superpacket = match self.queue.read(buffer) {
@@ -168,8 +205,16 @@ fn want(notices: &Sender<Notice>, cell: &PeerCell) {
     }
 }
 
-/// Tells whether a descriptor is readable now.
-fn is_readable(fd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0)
+fn timespec(duration: Duration) -> rustix::time::Timespec {
+    rustix::time::Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+/// Tells which of two descriptors are readable now.
+fn are_readable(fds: [&OwnedFd; 2]) -> [bool; 2] {
+    let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::IN));
+    let _ = poll(&mut fds, Some(&timespec(Duration::ZERO)));
+    fds.map(|fd| !fd.revents().is_empty())
 }

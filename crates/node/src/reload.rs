@@ -150,6 +150,7 @@ impl Control {
             }
         }
         self.note_peers();
+        self.configure_noise();
         if renew {
             // what was agreed by the old settings gives way
             self.handle(Input::NetworkChanged);

@@ -11,7 +11,7 @@ use stadium_config::PeerFile;
 use stadium_proto::engine::{HandshakeKind, PeerConfig, PostQuantum, Settings};
 use stadium_proto::guard::HandshakeRate;
 use stadium_proto::identity::PresharedKey;
-use stadium_proto::noise::{NoiseByte, NoisePolicy};
+use stadium_proto::noise::{EngineKind, NoiseConfig, NoisePolicy, NoiseRatio};
 use stadium_proto::timers::Timers;
 
 use crate::system::InterfaceSpec;
@@ -29,31 +29,44 @@ pub(crate) const TEST_TIMERS: &str = "STADIUM_TEST_TIMERS";
 pub(crate) fn unsupported(file: &PeerFile) -> Vec<String> {
     let mut refused = Vec::new();
     let place = file.path.display();
-    let noisy = |noise: &config::NoiseSettings| !noise.is_off() || demands_noise(&noise.policy);
-    let remedy = "this version runs without noise, and weaker than asked for is no choice; set \
-                  noise ratio and filler to off and take `minimum` out";
-    if noisy(&file.noise) {
-        refused.push(format!("{place}: error: noise is not available in this version; {remedy}"));
-    }
-    for peer in file.peers.iter().filter(|peer| noisy(&peer.noise) && !noisy(&file.noise)) {
+    let machine = |noise: &config::NoiseSettings| noise.engine == config::NoiseEngine::Machine;
+    let remedy = "write `engine: ledger`, `shaped` or `constant`";
+    if machine(&file.noise) {
         refused.push(format!(
-            "{place}: error: peer {}: noise is not available in this version; {remedy}",
+            "{place}: error: the noise engine `machine` is not available in this version; {remedy}"
+        ));
+    }
+    for peer in file.peers.iter().filter(|peer| machine(&peer.noise) && !machine(&file.noise)) {
+        refused.push(format!(
+            "{place}: error: peer {}: the noise engine `machine` is not available in this \
+             version; {remedy}",
             peer.label()
         ));
     }
     refused
 }
 
-/// Tells whether a policy is only content with noise.
-fn demands_noise(policy: &NoisePolicy) -> bool {
-    let minimum = NoisePolicy { minimum: policy.minimum, accept: NoiseByte::STRONGEST };
-    !minimum.grants(NoiseByte::OFF)
-}
-
 /// Returns what of `file` this version leaves undone, each with what that means.
 pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
     let mut warnings = Vec::new();
     let interface = &file.interface;
+    for peer in &file.peers {
+        let noise = &peer.noise;
+        if noise.ratio == NoiseRatio::Off && noise.engine != config::NoiseEngine::Ledger {
+            warnings.push(format!(
+                "peer {}: the noise engine `{}` does nothing without noise packets; set a ratio",
+                peer.label(),
+                noise.engine
+            ));
+        }
+        if !noise.is_off() && peer.handshake == config::HandshakeKind::Open {
+            warnings.push(format!(
+                "peer {}: the handshake is open, so that everyone on the way reads the noise \
+                 parameters",
+                peer.label()
+            ));
+        }
+    }
     if !interface.dns.is_empty() {
         warnings.push(
             "interface.dns is not applied in this version: the system keeps its name servers; \
@@ -147,8 +160,22 @@ pub(crate) fn peer(peer: &config::Peer) -> PeerConfig {
             config::HandshakeKind::Encrypted => HandshakeKind::Encrypted,
             config::HandshakeKind::Open => HandshakeKind::Open,
         },
-        noise: NoiseByte::OFF,
-        noise_policy: NoisePolicy::OFF,
+        noise: peer.noise.byte(),
+        noise_policy: peer.noise.policy,
+    }
+}
+
+/// Returns how this node makes noise towards a peer.
+pub(crate) fn noise(peer: &config::Peer) -> NoiseConfig {
+    NoiseConfig {
+        engine: match peer.noise.engine {
+            config::NoiseEngine::Shaped => EngineKind::Shaped,
+            config::NoiseEngine::Constant => EngineKind::Constant,
+            // `machine` is refused before
+            config::NoiseEngine::Ledger | config::NoiseEngine::Machine => EngineKind::Ledger,
+        },
+        uniform: peer.noise.size == config::SizeLaw::Uniform,
+        budget: peer.noise.budget.map(|rate| rate.0),
     }
 }
 
@@ -234,13 +261,11 @@ mod tests {
     fn what_cannot_be_done_is_refused_or_warned_of() {
         assert_eq!(unsupported(&parse("")), [""; 0]);
         assert_eq!(warnings(&parse("")), [""; 0]);
-        let noisy = unsupported(&parse("noise: {ratio: \"1:1\", filler: full}\n"));
-        assert_eq!(noisy.len(), 1);
-        assert!(noisy[0].starts_with("/tmp/stadium7.yaml: error: noise"), "{noisy:?}");
-        assert_eq!(
-            unsupported(&parse("noise: {minimum: {filler: full}, accept: {filler: full}}\n")).len(),
-            1
-        );
+        let noisy = parse("noise: {ratio: \"1:1\", filler: full}\n");
+        assert_eq!((unsupported(&noisy), warnings(&noisy)), (vec![], vec![]));
+        let machine = unsupported(&parse("noise: {ratio: \"1:1\", engine: machine}\n"));
+        assert_eq!(machine.len(), 1);
+        assert!(machine[0].starts_with("/tmp/stadium7.yaml: error: the noise"), "{machine:?}");
         assert_eq!(unsupported(&parse("noise: {accept: {ratio: \"4:1\"}}\n")), [""; 0]);
         let file =
             parse("  dns: [10.7.0.1]\n  early_data: true\ncontrol: {metrics: 127.0.0.1:9}\n");
@@ -258,13 +283,5 @@ mod tests {
         assert!(settings.allow_open && settings.partial_checksum);
         let small = engine(&file, 576, 100, false, Timers::default());
         assert_eq!((small.payload_limit, small.lanes), (1280, 64));
-    }
-
-    #[test]
-    fn no_noise_meets_only_the_weakest_minimum() {
-        assert!(!demands_noise(&NoisePolicy::OFF));
-        assert!(!demands_noise(&NoisePolicy::ANY));
-        let minimum = NoiseByte::STRONGEST;
-        assert!(demands_noise(&NoisePolicy { minimum, accept: NoiseByte::STRONGEST }));
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct WorkerSetup {
 pub(crate) struct Workers {
     /// Becomes readable, and stays so, when the workers shall end.
     stop: Arc<OwnedFd>,
+    /// Each wakes an outbound worker, to look what has changed about noise.
+    wakes: Vec<Arc<OwnedFd>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -77,18 +79,21 @@ impl Workers {
     pub(crate) fn start(setup: WorkerSetup) -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let stop = Arc::new(rustix::event::eventfd(0, flags)?);
-        let mut workers = Self { stop, threads: Vec::new() };
+        let mut workers = Self { stop, wakes: Vec::new(), threads: Vec::new() };
         let notices = &setup.notices;
         for (number, (queue, sockets)) in setup.queues.iter().zip(&setup.sockets).enumerate() {
             // lane 0 is control's
             let lane = u8::try_from(number + 1).map_err(|_| io::ErrorKind::InvalidInput)?;
             let pipeline =
                 Pipeline::new(Arc::clone(&setup.shared), sockets.clone(), lane, setup.copy_dscp);
+            let wake = Arc::new(rustix::event::eventfd(0, flags)?);
+            workers.wakes.push(Arc::clone(&wake));
             let worker = outbound::Worker::new(
                 Arc::clone(queue),
                 pipeline,
                 setup.notices.clone(),
                 setup.clock,
+                wake,
             );
             let name = format!("outbound{number}");
             workers.spawn(name, notices, move |stop| worker.run(stop))?;
@@ -119,6 +124,14 @@ impl Workers {
         })?;
         self.threads.push(thread);
         Ok(())
+    }
+
+    /// Has the outbound workers look for noisy sessions: one has begun, or settings have changed.
+    pub(crate) fn wake(&self) {
+        for wake in &self.wakes {
+            // a full counter wakes as well
+            let _ = rustix::io::write(&**wake, &1_u64.to_ne_bytes());
+        }
     }
 
     /// Ends all workers and waits for them.

@@ -309,6 +309,7 @@ impl Control {
                 Err(error) => tracing::error!(peer = peer.label(), "left out: {error}"),
             }
         }
+        self.configure_noise();
         self.look_up_unknown();
     }
 }

@@ -15,6 +15,7 @@ use stadium_proto::time::Instant;
 use stadium_tun::Superpacket;
 use stadium_udp::{Failure, LocalAddr, OnFull, Path, TxBatch};
 
+use super::noise::Noisy;
 use crate::workers::SocketSet;
 
 /// Bytes of the arena: more than the flush threshold and the longest superpacket together.
@@ -47,6 +48,9 @@ pub(crate) struct Pipeline {
     tally: Tally,
     /// The segment of the superpacket at hand that found no room.
     rest: usize,
+    pub(super) noisy: Noisy,
+    /// A failure of a flush that nobody listened to.
+    unreported: Option<Failure>,
 }
 
 /// Counts packets of one peer until another peer's turn.
@@ -86,7 +90,58 @@ impl Pipeline {
     /// Makes the path that sends on `lane` from `sockets`.
     pub(crate) fn new(shared: Arc<Shared>, sockets: SocketSet, lane: u8, copy_dscp: bool) -> Self {
         let batch = TxBatch::new(ARENA, RUNS);
-        Self { shared, batch, sockets, lane, copy_dscp, tally: Tally::default(), rest: 0 }
+        Self {
+            shared,
+            batch,
+            sockets,
+            lane,
+            copy_dscp,
+            tally: Tally::default(),
+            rest: 0,
+            noisy: Noisy::default(),
+            unreported: None,
+        }
+    }
+
+    /// Returns when [`Self::tick`] is due: never without a noisy peer.
+    #[inline]
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        self.noisy.next()
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn batch(&mut self) -> &mut TxBatch {
+        &mut self.batch
+    }
+
+    /// Tells whether this is control's path, for what waited for a session.
+    pub(super) fn is_controls(&self) -> bool {
+        self.lane == 0
+    }
+
+    /// Returns the lane that data of a session goes out on.
+    pub(super) fn data_lane(&self, session: &TxSession) -> u8 {
+        if self.is_controls() { session.control_lane() } else { self.lane }
+    }
+
+    pub(super) fn tally_add(
+        &mut self,
+        cell: &Arc<PeerCell>,
+        packets: u64,
+        bytes: u64,
+        now: Instant,
+    ) {
+        self.tally.add(cell, packets, bytes, now);
+    }
+
+    /// Sends what is in the batch before its end, to make room; the next flush tells of failures.
+    pub(super) fn flush_early(&mut self) {
+        let mut failed = None;
+        self.flush(|failure| failed = Some(*failure));
+        self.unreported = failed.or(self.unreported);
     }
 
     /// Returns the bytes that wait to be sent.
@@ -196,11 +251,16 @@ impl Pipeline {
         vnet: VnetHdr,
         ip: IpView<'_>,
         cell: &Arc<PeerCell>,
-        session: &TxSession,
+        session: &Arc<TxSession>,
         endpoint: &Endpoint,
     ) -> Pushed {
-        let wanted =
-            if session.takes_partial_checksum() { Checksum::Partial } else { Checksum::Full };
+        let noise = session.noise();
+        // the flag of a partial checksum is readable, and noise has none
+        let wanted = if session.takes_partial_checksum() && noise.is_none() {
+            Checksum::Partial
+        } else {
+            Checksum::Full
+        };
         let Ok(segments) = Segments::new(vnet, ip, wanted) else {
             return self.drop(DropReason::Malformed);
         };
@@ -208,6 +268,10 @@ impl Pipeline {
         if segments.max_segment_len() > session.payload_limit() {
             self.shared.drops.add(DropReason::TooLarge, count as u64);
             return Pushed::TooBig(u32::try_from(session.payload_limit()).unwrap_or(u32::MAX));
+        }
+        if let Some(noise) = noise {
+            self.push_noisy(now, &segments, cell, session, noise, endpoint);
+            return Pushed::Done;
         }
         let first = core::mem::take(&mut self.rest);
         let Ok(mut counter) = session.reserve(self.lane, (count - first) as u64) else {
@@ -242,14 +306,18 @@ impl Pipeline {
 
     /// Sends everything that waits; `report` hears of what could not be sent.
     pub(crate) fn flush(&mut self, mut report: impl FnMut(&Failure)) {
-        let Self { tally, batch, sockets, shared, .. } = self;
+        let Self { tally, batch, sockets, shared, noisy, unreported, .. } = self;
         tally.settle();
+        if let Some(failure) = unreported.take() {
+            report(&failure);
+        }
         if batch.is_empty() {
             return;
         }
         let sent = batch.flush_with(sockets.senders(), OnFull::Drop, &mut report);
         if let Ok(sent) = sent {
             let dropped = &sent.dropped;
+            noisy.settle(dropped.full, sent.datagrams + dropped.total());
             for (reason, count) in [
                 (DropReason::QueueFull, dropped.full),
                 (DropReason::TooLarge, dropped.too_large),
@@ -274,7 +342,7 @@ impl Pipeline {
 }
 
 #[inline]
-fn path(endpoint: &Endpoint) -> Path {
+pub(super) fn path(endpoint: &Endpoint) -> Path {
     Path {
         remote: endpoint.remote,
         local: endpoint.local.map(|local| LocalAddr { ip: local.ip, ifindex: local.interface }),
