@@ -140,6 +140,52 @@ def reload(lab):
     equal(a.session(b)["id"], session, "b's session in the end")
 
 
+@scenario("reload-interface", "addresses, MTU and routes change in the running daemon; what needs a restart is said and left")
+def reload_interface(lab):
+    a, b = lab.node("a", interface={"workers": 2}), lab.node("b")
+    before = a.host.snapshot()
+    a.add_peer(b, allowed=[f"{b.v4}/32", f"{b.v6}/128", "192.168.60.0/24"])
+    b.add_peer(a, endpoint=None, allowed=[f"{a.v4}/32", f"{a.v6}/128", "10.7.9.0/24"])
+    a.up()
+    b.up()
+    a.wait()
+    session = a.session(b)["id"]
+    own = a.config["interface"]
+
+    def change(effect, **keys):
+        own.update(keys)
+        report = a.reload().out
+        for key in keys:
+            line = next((line for line in report.splitlines() if f"interface.{key}:" in line), "")
+            true(line.startswith(effect), f"`reload` says {effect} of {key}: {report}")
+        traffic.must_reach(a.host, b.v4, f"b after {keys}")
+        equal(a.session(b)["id"], session, f"session after {keys}")
+
+    change("live", address=[f"{a.v4}/24", f"{a.v6}/64", "10.7.9.1/32"])
+    traffic.must_reach(a.host, b.v4, "from the new address", source="10.7.9.1")
+    change("live", address=[f"{a.v4}/24", f"{a.v6}/64"])
+    true("10.7.9.1" not in a.host.ip("addr", "show", "dev", "stadium0").out, "the address is gone again")
+    change("live", mtu=1300)
+    equal((a.status()["mtu"], a.host.mtu("stadium0")), (1300, 1300), "MTU after the change")
+    # routes move to a table, away, and back
+    change("live", routes={"table": 4712})
+    contains(a.host.ip("route", "show", "table", "4712").out, "192.168.60.0/24", "the route in its table")
+    true("192.168.60.0/24" not in a.host.ip("route", "show").out, "and not in main")
+    change("live", routes="off")
+    true("192.168.60.0/24" not in a.host.ip("route", "show", "table", "all").out, "no route with routes: off")
+    change("live", routes="auto")
+    contains(a.host.ip("route", "show").out, "192.168.60.0/24", "the route in main again")
+    # these wait, and are named again until there is a restart
+    for _ in range(2):
+        change("restart", listen=51999, workers=3)
+    equal((a.status()["workers"], a.status()["listen"][0]), (2, "0.0.0.0:51871"), "workers and port until a restart")
+    a.down()
+    equal(a.host.snapshot(), before, "the namespace after down")
+    a.up()
+    a.wait()
+    equal((a.status()["workers"], a.status()["listen"][0]), (3, "0.0.0.0:51999"), "workers and port after a restart")
+
+
 @scenario("close", "`down` tells every peer at once; the next traffic asks again and finds the node when it is back")
 def close(lab):
     hub = lab.node("hub")
