@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass
 
 MAGIC = b"StadiumP"
@@ -53,13 +54,16 @@ class Capture:
         self.offset = VNET_LEN + (0 if self.sock.getsockname()[3] == ARPHRD_NONE else 14)
         self.datagrams = []
         self.frames = []
+        self.until = 0
         self.running = True
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
     def _read(self):
-        while self.running:
-            ready, _, _ = select.select([self.sock], [], [], 0.05)
+        while True:
+            ready, _, _ = select.select([self.sock], [], [], 0.05 if self.running else 0)
+            if not self.running and (not ready or time.monotonic() > self.until):
+                return  # what had come by then is read, unless it never ends
             if not ready:
                 continue
             frame, where = self.sock.recvfrom(1 << 17)
@@ -84,8 +88,9 @@ class Capture:
 
     def stop(self):
         if self.running:
+            self.until = time.monotonic() + 2
             self.running = False
-            self.thread.join(2)
+            self.thread.join(10)
             self.sock.close()
         return self.datagrams
 
