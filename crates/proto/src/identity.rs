@@ -10,7 +10,8 @@ use core::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity as _;
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha512};
@@ -186,6 +187,30 @@ impl Default for PresharedKey {
 pub struct NetworkKey([u8; KEY_LEN]);
 secret_key!(NetworkKey, "NetworkKey(..)");
 
+/// Tells whether an Ed25519 point is encoded as `protocol.md` §1 asks: y below 2^255 − 19, and no
+/// sign where x is 0, which is where y is 1 or −1. Decompression looks at neither.
+fn is_canonical(bytes: &[u8; KEY_LEN]) -> bool {
+    let [low, middle @ .., high] = *bytes;
+    let y_high = high & 0x7f;
+    // 2^255 − 19 is ed ff … ff 7f
+    let at_the_top = y_high == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    if at_the_top && low >= 0xed {
+        return false;
+    }
+    let is_one = low == 1 && y_high == 0 && middle.iter().all(|byte| *byte == 0);
+    let is_minus_one = at_the_top && low == 0xec;
+    high & 0x80 == 0 || !(is_one || is_minus_one)
+}
+
+/// Tells whether a point is in the subgroup of prime order L: L − 1 times it is its negative.
+///
+/// In variable time, which a public key may take: L − 1 is sparse, and this needs two thirds of
+/// what `EdwardsPoint::is_torsion_free` does.
+fn is_torsion_free(point: &EdwardsPoint) -> bool {
+    let most = -Scalar::ONE;
+    EdwardsPoint::vartime_double_scalar_mul_basepoint(&most, point, &Scalar::ZERO) == -point
+}
+
 /// A checked Ed25519 public key, with its X25519 form beside it.
 ///
 /// Order, equality and hash go by the 32 bytes of the Ed25519 form.
@@ -201,16 +226,15 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::NotCanonical`], [`KeyError::SmallOrder`] or [`KeyError::MixedOrder`].
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Result<Self, KeyError> {
-        let point = CompressedEdwardsY(*bytes).decompress().ok_or(KeyError::NotCanonical)?;
-        // decompression reduces y and ignores the sign of x = 0: only the way back tells
-        if point.compress().0 != *bytes {
+        if !is_canonical(bytes) {
             return Err(KeyError::NotCanonical);
         }
+        let point = CompressedEdwardsY(*bytes).decompress().ok_or(KeyError::NotCanonical)?;
         if point.is_small_order() {
             return Err(KeyError::SmallOrder);
         }
         debug_assert!(!point.is_identity());
-        if !point.is_torsion_free() {
+        if !is_torsion_free(&point) {
             return Err(KeyError::MixedOrder);
         }
         Ok(Self { edwards: *bytes, montgomery: point.to_montgomery().0 })
@@ -386,6 +410,34 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    #[test]
+    fn the_quick_checks_of_points_agree_with_the_plain_ones() {
+        use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+        let mut seen = [0; 2];
+        for n in 1..40_u64 {
+            for torsion in EIGHT_TORSION {
+                let point = ED25519_BASEPOINT_POINT * Scalar::from(n * n) + torsion;
+                assert_eq!(is_torsion_free(&point), point.is_torsion_free());
+                seen[usize::from(is_torsion_free(&point))] += 1;
+            }
+        }
+        assert_eq!(seen, [39 * 7, 39]);
+        // everything around 0, 1 and 2^255 - 19, with and without the sign
+        let mut canonical = 0;
+        for (low, middle, high) in
+            (0..=255).flat_map(|low| [(low, 0, 0), (low, 0xff, 0x7f), (low, 0xff, 0x7e)])
+        {
+            for sign in [0, 0x80] {
+                let mut bytes = [middle; KEY_LEN];
+                (bytes[0], bytes[31]) = (low, high | sign);
+                let Some(point) = CompressedEdwardsY(bytes).decompress() else { continue };
+                assert_eq!(is_canonical(&bytes), point.compress().0 == bytes, "{bytes:02x?}");
+                canonical += usize::from(is_canonical(&bytes));
+            }
+        }
+        assert!(canonical > 300, "{canonical}");
     }
 
     #[test]
