@@ -1,5 +1,6 @@
 //! The client: one session with one server.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,6 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use stadium_proto::engine::{
     Change, DatagramClass, Engine, Event, HandshakeKind, HostConfig, Input, Output, PeerConfig,
     PeerError, PeerRefused,
@@ -25,6 +27,7 @@ use crate::endpoint::{Command, Endpoint};
 use crate::error::ConnectError;
 use crate::known_hosts::KnownHosts;
 use crate::session::Session;
+use crate::tickets::EarlyData;
 
 /// A client: one session with one server, which it dereferences to.
 ///
@@ -46,6 +49,7 @@ use crate::session::Session;
 /// ```
 pub struct Client {
     session: Session,
+    early: EarlyData,
     // after the session, so that the driver hears of it last
     _handle: Handle,
 }
@@ -74,6 +78,48 @@ impl Client {
         addr: impl ToSocketAddrs,
         config: ClientConfig,
     ) -> Result<Self, ConnectError> {
+        Self::connect_early(addr, config, Vec::new()).await
+    }
+
+    /// Connects to a server and sends the first messages along with the handshake, if there is a
+    /// ticket for it ([`ClientConfig::tickets`]).
+    ///
+    /// The first 16 messages arrive half a round trip after the call, before the handshake is
+    /// complete. What cannot go early, or is refused, is sent after the handshake, in the same
+    /// order; [`Self::early_data`] tells what happened. Where an answer is lost on the way, the
+    /// server may receive early messages twice: they should ask for something that may be asked
+    /// twice.
+    ///
+    /// ```
+    /// use stadium_session::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let key = generate_key();
+    /// let config = ClientConfig::new(key.public()).tickets(TicketStore::new());
+    /// let server = Server::bind("127.0.0.1:0", ServerConfig::new(key).early_data(true)).await?;
+    ///
+    /// let client = Client::connect(server.local_addr(), config.clone()).await?;
+    /// client.ping().await?; // the ticket comes before the answer
+    /// client.close().await;
+    ///
+    /// let hello = vec!["hello".into()];
+    /// let client = Client::connect_early(server.local_addr(), config, hello).await?;
+    /// assert_eq!(client.early_data(), EarlyData::Accepted(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::connect`], and [`ConnectError::Send`] for a message that is too long.
+    ///
+    /// # Panics
+    /// As [`Self::connect`].
+    pub async fn connect_early(
+        addr: impl ToSocketAddrs,
+        config: ClientConfig,
+        messages: Vec<Bytes>,
+    ) -> Result<Self, ConnectError> {
         let addr = resolve(addr).await?;
         let socket = bind_towards(addr, &config)?;
         let host = config.host_name.clone().unwrap_or_else(|| addr.to_string());
@@ -87,11 +133,13 @@ impl Client {
 
         let endpoint = Arc::new(Endpoint::new(None));
         let handle = Handle(Arc::clone(&endpoint));
-        let engine = engine(addr, &config, known, &socket)?;
+        let (engine, events) = engine(addr, &config, known, &socket)?;
         let mut driver =
             Driver::new(engine, socket, endpoint, &config.common).map_err(ConnectError::Io)?;
         let (reply, answer) = oneshot::channel();
-        driver.connect(Connecting::new(reply, addr, config.connect_timeout, clock::now()));
+        let mut connecting = Connecting::new(reply, addr, config.connect_timeout, clock::now());
+        connecting.early.extend(messages);
+        driver.connect(connecting, events, config.tickets.clone());
         tokio::spawn(driver.run());
         let ended = ConnectError::Closed(crate::Closed::Shutdown);
         let connected = match answer.await.unwrap_or(Err(ended)) {
@@ -109,7 +157,17 @@ impl Client {
         if let (Trust::FirstUse(hosts), Some(key)) = (&config.trust, connected.host_key) {
             pin(hosts, host, &key)?;
         }
-        Ok(Self { session: Session { inner: connected.session }, _handle: handle })
+        let session = Session { inner: connected.session };
+        for message in connected.unsent {
+            session.send(message).await.map_err(ConnectError::Send)?;
+        }
+        Ok(Self { session, early: connected.early, _handle: handle })
+    }
+
+    /// Returns what became of the messages of [`Self::connect_early`].
+    #[must_use]
+    pub fn early_data(&self) -> EarlyData {
+        self.early
     }
 
     /// Returns the session, which ends with the client all the same.
@@ -183,7 +241,7 @@ fn engine(
     config: &ClientConfig,
     known: Option<PublicKey>,
     socket: &Socket,
-) -> Result<Engine, ConnectError> {
+) -> Result<(Engine, VecDeque<Event>), ConnectError> {
     let common = &config.common;
     let identity = Identity::new(common.secret_key.clone());
     let network_key = common.network_key.clone();
@@ -211,22 +269,30 @@ fn engine(
             noise_policy: NoisePolicy::OFF,
         })),
     };
-    let mut out = First { socket };
+    let mut out = First { socket, events: VecDeque::new() };
     for result in engine.apply(now, [change], &mut out) {
         match result {
-            Ok(Some(peer)) => engine.handle(now, Input::Connect(peer), &mut out),
+            Ok(Some(peer)) => {
+                if let (Trust::Key(key), Some(store)) = (&config.trust, &config.tickets)
+                    && let Some(ticket) = store.take(*key, *engine.public_key())
+                {
+                    engine.put_ticket(now, peer, ticket);
+                }
+                engine.handle(now, Input::Connect(peer), &mut out);
+            }
             Ok(None) => {}
             Err(PeerRefused::OwnKey) => return Err(ConnectError::OwnKey),
             // the only peer is neither double nor unknown
             Err(refused) => return Err(ConnectError::Io(io::Error::other(refused))),
         }
     }
-    Ok(engine)
+    Ok((engine, out.events))
 }
 
 /// Sends the first REQUEST, before the driver runs.
 struct First<'a> {
     socket: &'a Socket,
+    events: VecDeque<Event>,
 }
 
 impl Output for First<'_> {
@@ -234,5 +300,7 @@ impl Output for First<'_> {
         crate::driver::send_first(self.socket, to, datagram, class);
     }
 
-    fn event(&mut self, _: Event) {}
+    fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
 }

@@ -7,6 +7,7 @@ use stadium_proto::guard::HandshakeRate;
 use stadium_proto::identity::{NetworkKey, PresharedKey, PublicKey, SecretKey};
 
 use crate::known_hosts::KnownHosts;
+use crate::tickets::TicketStore;
 
 /// Makes a secret key from the system's random generator.
 ///
@@ -57,6 +58,7 @@ pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) early_data: bool,
     pub(crate) send_buffer: Option<usize>,
     pub(crate) recv_buffer: Option<usize>,
 }
@@ -71,6 +73,7 @@ impl Common {
             limits: Limits::default(),
             heartbeat,
             idle_timeout: Some(Duration::from_secs(60)),
+            early_data: false,
             send_buffer: None,
             recv_buffer: None,
         }
@@ -82,6 +85,7 @@ impl Common {
             post_quantum: self.post_quantum,
             payload_limit: self.max_payload,
             streams: true,
+            early_data: self.early_data,
             ..Settings::default()
         }
     }
@@ -231,6 +235,15 @@ impl ServerConfig {
         self
     }
 
+    /// Sets whether clients may send early data when they come again
+    /// ([`Client::connect_early`](crate::Client::connect_early)). A session may then have
+    /// messages before it is confirmed ([`Session::is_confirmed`](crate::Session::is_confirmed)).
+    #[must_use]
+    pub fn early_data(mut self, allow: bool) -> Self {
+        self.common.early_data = allow;
+        self
+    }
+
     /// Sets whether clients without a key are taken; their sessions end after 180 s.
     #[must_use]
     pub fn anonymous(mut self, allow: bool) -> Self {
@@ -298,6 +311,7 @@ pub struct ClientConfig {
     pub(crate) preshared_key: PresharedKey,
     pub(crate) host_name: Option<String>,
     pub(crate) connect_timeout: Duration,
+    pub(crate) tickets: Option<TicketStore>,
 }
 
 impl ClientConfig {
@@ -320,6 +334,7 @@ impl ClientConfig {
             preshared_key: PresharedKey::NONE,
             host_name: None,
             connect_timeout: Duration::from_secs(10),
+            tickets: None,
         }
     }
 
@@ -351,6 +366,17 @@ impl ClientConfig {
     #[must_use]
     pub fn host_name(mut self, name: impl Into<String>) -> Self {
         self.host_name = Some(name.into());
+        self
+    }
+
+    /// Sets where tickets for early data are kept; only with [`Trust::Key`].
+    ///
+    /// For [`Client::connect_early`](crate::Client::connect_early), use the same store and the
+    /// same configuration (or another one with the same keys) again.
+    #[must_use]
+    pub fn tickets(mut self, store: TicketStore) -> Self {
+        self.common.early_data = true;
+        self.tickets = Some(store);
         self
     }
 

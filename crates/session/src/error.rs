@@ -181,6 +181,8 @@ pub enum ConnectError {
     NoStreams,
     /// The session ended before it could be used.
     Closed(Closed),
+    /// A message that was to be sent along did not go.
+    Send(SendError),
 }
 
 impl fmt::Display for ConnectError {
@@ -227,6 +229,7 @@ impl fmt::Display for ConnectError {
                  library",
             ),
             Self::Closed(closed) => write!(f, "the session ended at once: {closed}"),
+            Self::Send(error) => write!(f, "a first message was not sent: {error}"),
         }
     }
 }
@@ -238,6 +241,7 @@ impl std::error::Error for ConnectError {
             Self::Bind(error) => Some(error),
             Self::KnownHosts { source, .. } => Some(source),
             Self::Closed(closed) => Some(closed),
+            Self::Send(error) => Some(error),
             _ => None,
         }
     }

@@ -45,6 +45,13 @@
 //! ([`ServerConfig::handshake_rate`]). Sending waits for room; what is received and not taken is
 //! dropped and counted ([`Session::stats`]).
 //!
+//! # Early data
+//!
+//! A client that was connected before may send its first messages along with the handshake
+//! ([`Client::connect_early`]): they arrive a round trip earlier. A replay of them opens nothing,
+//! as a ticket serves once; but where an answer is lost they may arrive twice, so they should ask
+//! for something that may be asked twice.
+//!
 //! # Step by step
 //!
 //! The protocol itself is in the crate `stadium-proto`, without sockets and clocks. Each step of
@@ -74,6 +81,7 @@ mod known_hosts;
 mod server;
 mod session;
 mod stream;
+mod tickets;
 
 pub use bytes::Bytes;
 pub use client::Client;
@@ -88,3 +96,4 @@ pub use stadium_proto::frame::CloseReason;
 pub use stadium_proto::identity::{KeyError, NetworkKey, PresharedKey, PublicKey, SecretKey};
 pub use stadium_udp::{BindError, BindFault};
 pub use stream::Stream;
+pub use tickets::{EarlyData, TicketStore};

@@ -65,6 +65,15 @@ impl Session {
         self.inner.remote()
     }
 
+    /// Tells whether the other side has proved that it receives what is sent to it.
+    ///
+    /// False only at a server with early data, while a session has nothing else yet: its
+    /// messages are authentic and no replay, but answers wait for the handshake, which may fail.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.inner.confirmed.load(SeqCst)
+    }
+
     /// Tells whether this side asked for the session: true at the client.
     #[must_use]
     pub fn is_initiator(&self) -> bool {
@@ -209,6 +218,9 @@ pub(crate) struct SessionInner {
     pub(crate) limits: Limits,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) max_message: AtomicUsize,
+    pub(crate) confirmed: AtomicBool,
+    /// Where early data came from, as long as nothing else is known.
+    pub(crate) early_addr: OnceLock<SocketAddr>,
     /// Stream 0: the plain messages.
     pub(crate) main: Arc<Channel>,
     streams: Mutex<Streams>,
@@ -263,6 +275,8 @@ impl SessionInner {
             limits,
             endpoint,
             max_message: AtomicUsize::new(0),
+            confirmed: AtomicBool::new(false),
+            early_addr: OnceLock::new(),
             main: Arc::new(Channel::new(0)),
             streams: Mutex::default(),
             stream_came: Notify::new(),
@@ -279,8 +293,10 @@ impl SessionInner {
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
-        // a confirmed session has an endpoint; it is only ever replaced by another
-        self.cell.endpoint().map_or_else(|| ([0, 0, 0, 0], 0).into(), |endpoint| endpoint.remote)
+        let endpoint = self.cell.endpoint().map(|endpoint| endpoint.remote);
+        // a session has one of the two: an endpoint is only ever replaced by another
+        let addr = endpoint.or_else(|| self.early_addr.get().copied());
+        addr.unwrap_or_else(|| ([0, 0, 0, 0], 0).into())
     }
 
     /// Takes over the payload limit of the keys that are in use.

@@ -1,9 +1,12 @@
 //! The engine's events, and how sessions begin and end.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use bytes::Bytes;
 use stadium_proto::engine::{Event, Input, Now, PeerError};
 use stadium_proto::frame::CloseReason;
 use stadium_proto::identity::PublicKey;
@@ -14,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{Driver, Entry};
 use crate::error::{Closed, ConnectError};
 use crate::session::SessionInner;
+use crate::tickets::{EarlyData, TicketStore};
 
 /// How long a client goes on after a refusal: a forged one must not end the attempt, a true one
 /// should not be waited out.
@@ -27,12 +31,20 @@ pub(crate) struct Connecting {
     until: Instant,
     refused: Option<PeerError>,
     host_key: Option<PublicKey>,
+    /// Messages that are to go along with the handshake.
+    pub(crate) early: VecDeque<Bytes>,
+    /// How many of them followed the last REQUEST.
+    pub(super) early_sent: usize,
+    pub(super) outcome: EarlyData,
 }
 
 /// A client's session, and the server's key if it was not known before.
 pub(crate) struct Connected {
     pub(crate) session: Arc<SessionInner>,
     pub(crate) host_key: Option<PublicKey>,
+    pub(crate) early: EarlyData,
+    /// Messages that did not go along.
+    pub(crate) unsent: VecDeque<Bytes>,
 }
 
 impl Connecting {
@@ -43,7 +55,17 @@ impl Connecting {
         now: Now,
     ) -> Self {
         let until = now.instant.saturating_add(timeout);
-        Self { reply, addr, timeout, until, refused: None, host_key: None }
+        Self {
+            reply,
+            addr,
+            timeout,
+            until,
+            refused: None,
+            host_key: None,
+            early: VecDeque::new(),
+            early_sent: 0,
+            outcome: EarlyData::None,
+        }
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -57,8 +79,16 @@ impl Connecting {
 }
 
 impl Driver {
-    pub(crate) fn connect(&mut self, connecting: Connecting) {
+    /// Takes over a handshake that has begun with `events`.
+    pub(crate) fn connect(
+        &mut self,
+        connecting: Connecting,
+        events: VecDeque<Event>,
+        tickets: Option<TicketStore>,
+    ) {
         self.connecting = Some(connecting);
+        self.events = events;
+        self.tickets = tickets;
     }
 
     /// Does what follows from the engine's events.
@@ -108,6 +138,10 @@ impl Driver {
                     connecting.until = connecting.until.min(soon);
                 }
             }
+            Event::CanSendEarly { peer } => self.send_early(now, peer),
+            Event::EarlyData { accepted, .. } => self.early_answered(accepted),
+            Event::EarlyAccepted { peer, id } => self.expect_early(peer.0, id),
+            Event::TicketIssued { peer } => self.keep_ticket(peer),
             Event::HandshakeStarted { attempt, .. } => tracing::trace!(attempt, "handshake"),
             Event::Silent { peer } => {
                 if let Some(entry) = self.entry(peer.0) {
@@ -136,6 +170,7 @@ impl Driver {
         if let Some(entry) = self.entry(peer.0) {
             let session = &entry.session;
             session.set_payload_limit(limit);
+            session.confirmed.store(true, SeqCst);
             tracing::debug!(session = session.id, "new keys");
             self.unpark(peer.0);
             return;
@@ -148,14 +183,31 @@ impl Driver {
             }
             return;
         }
+        self.early.remove(&peer.0);
         let host_key = self.connecting.as_ref().and_then(|connecting| connecting.host_key);
         let key = cell.key().copied().or(host_key);
         let endpoint = Arc::clone(&self.endpoint);
         let session = SessionInner::new(id, initiator, key, cell, self.limits, endpoint);
         session.set_payload_limit(limit);
+        session.confirmed.store(true, SeqCst);
         let session = Arc::new(session);
-        let addr = session.remote();
         let idle_at = self.idle_timeout.map(|timeout| now.instant.saturating_add(timeout));
+        self.add(peer, &session, idle_at);
+        if let Some(connecting) = self.connecting.take() {
+            let Connecting { reply, early: unsent, outcome: early, .. } = connecting;
+            // where nobody waits any more the client's handle ends the driver
+            let _ = reply.send(Ok(Connected { session, host_key, early, unsent }));
+        }
+    }
+
+    /// Puts a session among those that users see.
+    pub(super) fn add(
+        &mut self,
+        peer: PeerId,
+        session: &Arc<SessionInner>,
+        idle_at: Option<Instant>,
+    ) {
+        let addr = session.remote();
         if let Some(at) = idle_at {
             self.idle.insert((at, peer.0));
         }
@@ -164,19 +216,16 @@ impl Driver {
             self.entries.resize_with(slot + 1, || None);
         }
         let done = Vec::new();
-        let entry = Entry { session: Arc::clone(&session), addr, idle_at, parked: false, done };
+        let entry = Entry { session: Arc::clone(session), addr, idle_at, parked: false, done };
         self.entries[slot] = Some(entry);
         self.live += 1;
-        match key {
-            Some(key) => tracing::info!(session = id, %key, "session"),
-            None => tracing::info!(session = id, "session with an anonymous client"),
+        match session.key {
+            Some(key) => tracing::info!(session = session.id, %key, "session"),
+            None => tracing::info!(session = session.id, "session with an anonymous client"),
         }
-        tracing::debug!(session = id, %addr, "its address");
+        tracing::debug!(session = session.id, %addr, "its address");
         if let Some(directory) = &self.endpoint.directory {
-            directory.add(&session, addr);
-        } else if let Some(connecting) = self.connecting.take() {
-            // where nobody waits any more the client's handle ends the driver
-            let _ = connecting.reply.send(Ok(Connected { session, host_key }));
+            directory.add(session, addr);
         }
     }
 
@@ -221,7 +270,6 @@ impl Driver {
 
     /// Ends the sessions from which nothing came for too long.
     pub(super) fn end_idle(&mut self, now: Now) {
-        let Some(timeout) = self.idle_timeout else { return };
         while let Some(&(at, slot)) = self.idle.first() {
             if at > now.instant {
                 break;
@@ -229,12 +277,19 @@ impl Driver {
             self.idle.remove(&(at, slot));
             let status = self.engine.peer_status(PeerId(slot), now.instant);
             let last = status.and_then(|status| status.last_received);
+            let timeout = self.idle_timeout;
+            let Some(entry) = self.entry(slot) else { continue };
+            entry.idle_at = None;
+            if !entry.session.confirmed.load(SeqCst) {
+                // early data came, but the handshake was never completed
+                self.close(now, slot, CloseReason::IDLE, Closed::TimedOut);
+                continue;
+            }
+            let Some(timeout) = timeout else { continue };
             let due = last.map_or(at, |last| last.saturating_add(timeout));
             if due > now.instant {
+                entry.idle_at = Some(due);
                 self.idle.insert((due, slot));
-                if let Some(entry) = self.entry(slot) {
-                    entry.idle_at = Some(due);
-                }
             } else {
                 self.close(now, slot, CloseReason::IDLE, Closed::Idle);
             }

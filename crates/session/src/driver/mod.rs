@@ -10,8 +10,10 @@
 //! | `transmit` | messages out: turns, sealing, batches |
 //! | `life` | the engine's events, and how sessions begin and end |
 //! | `commands` | what users ask for |
+//! | `early` | early data, in both directions |
 
 mod commands;
+mod early;
 mod life;
 mod outbox;
 mod receive;
@@ -35,6 +37,7 @@ use crate::clock;
 use crate::config::{Common, Limits};
 use crate::endpoint::Endpoint;
 use crate::session::SessionInner;
+use crate::tickets::TicketStore;
 pub(crate) use life::Connecting;
 pub(crate) use outbox::send as send_first;
 use outbox::{Fd, Outbox};
@@ -62,6 +65,10 @@ pub(crate) struct Driver {
     stopping: Option<Stopping>,
     /// Only at a client.
     connecting: Option<Connecting>,
+    /// Where tickets go; only at a client.
+    tickets: Option<TicketStore>,
+    /// By slot, the ids of sessions whose early data may come before they are confirmed.
+    early: HashMap<u32, u64>,
     is_client: bool,
     events: VecDeque<Event>,
     /// Messages on their way from a queue into a batch.
@@ -116,6 +123,8 @@ impl Driver {
             next_token: 0,
             stopping: None,
             connecting: None,
+            tickets: None,
+            early: HashMap::new(),
             events: VecDeque::new(),
             scratch: VecDeque::new(),
             congested: false,
@@ -129,6 +138,8 @@ impl Driver {
         let alarm = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(alarm);
         let mut armed = None;
+        // what happened before there was a driver
+        self.settle(clock::now());
         loop {
             let now = clock::now();
             self.run_timers(now);

@@ -102,6 +102,9 @@ impl Driver {
         match frame {
             Frame::Stream => {
                 let (header, bytes) = StreamHeader::parse(plaintext)?;
+                if self.entry(slot).is_none() {
+                    self.begin_early(now, slot, message.remote);
+                }
                 let entry = self.entry(slot).ok_or(DropReason::NoSession)?;
                 entry.session.deliver(header.stream, bytes);
                 Ok(())

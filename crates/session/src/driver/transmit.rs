@@ -70,7 +70,10 @@ impl Driver {
                 && Arc::ptr_eq(&entry.session, &session)
             {
                 entry.parked = true;
-                self.handle(now, Input::Wanted(slot));
+                // who has sent early data is about to complete its handshake
+                if session.confirmed.load(SeqCst) {
+                    self.handle(now, Input::Wanted(slot));
+                }
             }
         }
         if self.endpoint.has_ready() {
