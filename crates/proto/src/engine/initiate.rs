@@ -60,8 +60,10 @@ impl Engine {
         remote: SocketAddr,
         out: &mut dyn Output,
     ) {
+        let pause = self.settings.timers.retry[0];
         let Some(peer) = self.peer_mut(id) else { return };
-        if peer.cell.endpoint().map(|endpoint| endpoint.remote) != Some(remote) {
+        let moves = peer.cell.endpoint().map(|endpoint| endpoint.remote) != Some(remote);
+        if moves {
             peer.cell.set_endpoint(Some(Endpoint::to(remote)));
         }
         if matches!(peer.last_error, Some(PeerError::NameDoesNotResolve)) {
@@ -69,7 +71,14 @@ impl Engine {
         }
         let wants = core::mem::take(&mut peer.wants_endpoint);
         if let Some(attempt) = &mut peer.attempt {
-            attempt.next_at = now.instant;
+            // a silent peer's name is looked up after each REQUEST, and may lead elsewhere each
+            // time: what is found hurries the schedule, but must not outrun it
+            let last = peer.open_requests.last().map(|r| r.sent_at.saturating_add(pause));
+            let soonest = last.map_or(now.instant, |at| at.max(now.instant));
+            if moves || soonest == now.instant {
+                attempt.next_at = attempt.next_at.min(soonest);
+                attempt.hurried = true;
+            }
         } else if wants {
             self.start_handshake(now, id, out);
         }
@@ -99,6 +108,7 @@ impl Engine {
             retries: 0,
             hybrid: false,
             force_hybrid: false,
+            hurried: false,
         });
         self.send_scheduled_request(now, id, out);
     }
@@ -128,9 +138,12 @@ impl Engine {
         attempt.retries = 0;
         attempt.next_at = now.instant.saturating_add(pause).saturating_add(jitter);
         let (sent, hybrid) = (attempt.sent, attempt.hybrid);
+        let hurried = core::mem::take(&mut attempt.hurried);
         if sent >= UNANSWERED_AFTER {
             peer.last_error.get_or_insert(PeerError::NoAnswer);
-            out.event(Event::Silent { peer: id });
+            if !hurried {
+                out.event(Event::Silent { peer: id });
+            }
         }
         out.event(Event::HandshakeStarted { peer: id, attempt: sent });
         self.send_request(now, id, hybrid, out);

@@ -262,6 +262,8 @@ pub(super) struct Attempt {
     pub(super) hybrid: bool,
     /// What the peer said that it requires.
     pub(super) force_hybrid: bool,
+    /// Whether a new address brought the next REQUEST forward.
+    pub(super) hurried: bool,
 }
 
 /// A REQUEST that an answer may still come to.

@@ -71,7 +71,10 @@ impl Engine {
                 let nonce = self.random();
                 let key = self.statics.retry_key(&request);
                 let answer = build_retry(key, &request, &retry, &nonce);
-                out.send(&from, &answer, DatagramClass::Handshake);
+                // the shortest REQUESTs are shorter, and no answer is longer than its REQUEST
+                if answer.len() <= datagram.len() {
+                    out.send(&from, &answer, DatagramClass::Handshake);
+                }
                 return Err(DropReason::RateLimited);
             }
             Admission::Drop(reason) => return Err(reason),

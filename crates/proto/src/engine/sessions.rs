@@ -228,6 +228,8 @@ impl Engine {
         }
         self.end_all_sessions(id);
         self.drop_open_requests(id);
+        // also so that the next packet wakes control again
+        self.drop_waiting(id);
     }
 
     pub(super) fn drop_open_requests(&mut self, id: PeerId) {

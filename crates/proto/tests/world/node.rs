@@ -5,10 +5,7 @@ use crate::{
     ledger::Ledger,
     net::{Setup, outer},
 };
-use stadium_netsim::{
-    dice::Dice,
-    world::{Node, Outbox},
-};
+use stadium_netsim::{dice::Dice, world::Outbox};
 use stadium_proto::{
     drop::DropReason,
     engine::{
@@ -17,6 +14,7 @@ use stadium_proto::{
     identity::Identity,
     peer::{Endpoint, PeerCell, PeerId},
     time::{Instant, WallTime},
+    timers::Why,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,9 +22,6 @@ use std::sync::Arc;
 
 /// How long a name takes to be resolved again, in nanoseconds.
 const LOOKUP: u64 = 20_000_000;
-/// The time over which handshake datagrams count as waiting in control's queue.
-const QUEUE_SPAN: u64 = 10_000_000;
-
 /// Inner packets to another node at an interval.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow {
@@ -42,18 +37,18 @@ pub(crate) struct SimNode {
     pub(crate) setup: Setup,
     pub(crate) engine: Engine,
     /// The peer file: what a restarted node starts with.
-    peers: BTreeMap<u16, (PeerId, PeerConfig)>,
+    pub(crate) peers: BTreeMap<u16, (PeerId, PeerConfig)>,
     /// Where names lead; a silent peer's is looked up again.
     pub(crate) names: BTreeMap<u16, SocketAddr>,
-    lookups: Vec<(u64, u16)>,
+    pub(crate) lookups: Vec<(u64, u16)>,
     pub(crate) flows: Vec<Flow>,
     pub(crate) ledger: Ledger,
     pub(crate) events: Vec<(u64, Event)>,
-    /// Timeouts of the engine that were handled.
-    pub(crate) wake_ups: u64,
+    /// Timeouts of the engine that were handled, by their reason.
+    pub(crate) wake_ups: BTreeMap<Why, u64>,
     restarts: u64,
     /// The start of the present span of the queue's model, and datagrams in it.
-    queue: (u64, usize),
+    pub(crate) queue: (u64, usize),
 }
 
 /// Keeps what the engine puts out during one call.
@@ -86,7 +81,7 @@ impl SimNode {
             flows: Vec::new(),
             ledger: Ledger::default(),
             events: Vec::new(),
-            wake_ups: 0,
+            wake_ups: BTreeMap::new(),
             restarts: 0,
             queue: (0, 0),
         }
@@ -200,6 +195,11 @@ impl SimNode {
         self.send_inner(now, &inner::packet(self.number, dest, number), out);
     }
 
+    /// Returns what the peer file says of a peer.
+    pub(crate) fn config(&self, peer: u16) -> &PeerConfig {
+        &self.peers[&peer].1
+    }
+
     pub(crate) fn id(&self, peer: u16) -> PeerId {
         self.peers[&peer].0
     }
@@ -238,67 +238,6 @@ impl SimNode {
     /// Returns how many sessions this node saw confirmed, over all its lives.
     pub(crate) fn sessions(&self) -> usize {
         self.count_events(|event| matches!(event, Event::SessionUp { .. }))
-    }
-
-    fn note_queue(&mut self, now: u64, out: &mut Outbox) {
-        if !self.setup.models_queue {
-            return;
-        }
-        if now - self.queue.0 >= QUEUE_SPAN {
-            self.queue = (now, 0);
-        }
-        self.queue.1 += 1;
-        self.drive(now, Input::QueueDepth(self.queue.1), out);
-    }
-}
-
-impl Node for SimNode {
-    fn handle_datagram(
-        &mut self,
-        now: u64,
-        local: SocketAddr,
-        remote: SocketAddr,
-        datagram: &mut [u8],
-        out: &mut Outbox,
-    ) {
-        self.ledger.note_arrived(datagram);
-        let local = Some(crate::net::local_address(local));
-        if datagram.first() == Some(&stadium_proto::session::DATA) {
-            self.receive_data(now, local, remote, datagram, out);
-        } else {
-            self.note_queue(now, out);
-            self.drive(now, Input::Handshake { remote, local, datagram }, out);
-        }
-    }
-
-    fn handle_timeout(&mut self, now: u64, out: &mut Outbox) {
-        for at in 0..self.flows.len() {
-            let flow = self.flows[at];
-            if flow.due <= now {
-                self.flows[at].due = now + flow.interval;
-                self.flows[at].left -= 1;
-                self.send_packet(now, flow.dest, out);
-            }
-        }
-        self.flows.retain(|flow| flow.left > 0);
-        let due: Vec<_> = self.lookups.extract_if(.., |(at, _)| *at <= now).collect();
-        for (_, number) in due {
-            if self.peers.contains_key(&number) {
-                let (peer, remote) = (self.id(number), self.names[&number]);
-                self.drive(now, Input::Endpoint { peer, remote }, out);
-            }
-        }
-        if self.engine.next_timeout().is_some_and(|(at, _)| at.as_nanos() <= now) {
-            self.wake_ups += 1;
-            self.drive(now, Input::Timeout, out);
-        }
-    }
-
-    fn next_timeout(&self) -> Option<u64> {
-        let engine = self.engine.next_timeout().map(|(at, _)| at.as_nanos());
-        let flows = self.flows.iter().map(|flow| flow.due);
-        let lookups = self.lookups.iter().map(|(at, _)| *at);
-        engine.into_iter().chain(flows).chain(lookups).min()
     }
 }
 

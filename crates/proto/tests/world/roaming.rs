@@ -221,3 +221,28 @@ fn a_checked_path_takes_one_round_trip() {
     assert!(moved);
     assert_eq!((net.world.now() - at) / MS, 120, "packet, ping, pong");
 }
+
+#[test]
+fn looking_up_the_name_of_a_silent_peer_does_not_hurry_the_schedule() {
+    // the name leads to the same address each time, or to another one each time
+    for changes in [false, true] {
+        let mut net = Net::pair(68);
+        net.world.set_link_up(net.host(2), false);
+        net.edit(1, |sim| sim.names.insert(2, outer(2)));
+        net.send(1, 2);
+        for round in 0..950_u32 {
+            net.run(Duration::from_millis(100));
+            if changes {
+                let place = elsewhere(5, 1_000 + round as u16);
+                net.edit(1, |sim| sim.names.insert(2, place));
+            }
+        }
+        let requests = net.node(1).ledger.requests_out;
+        let lookups = net.node(1).count_events(|e| matches!(e, Event::Silent { .. }));
+        println!("changes {changes}: {requests} REQUESTs, {lookups} lookups");
+        // 19 by the schedule; one more for each look-up that found another address
+        let most = if changes { 19 + lookups as u64 } else { 20 };
+        assert!((18..=most).contains(&requests), "{requests}");
+        assert!(lookups <= 17, "{lookups}");
+    }
+}
