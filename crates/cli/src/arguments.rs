@@ -55,13 +55,16 @@ impl LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Up(verbs::up::Up),
+    Confirm(verbs::confirm::Confirm),
     Down(verbs::down::Down),
     Status(verbs::status::StatusVerb),
     Reload(verbs::reload::Reload),
     Wait(verbs::wait::Wait),
     Ping(verbs::ping::Ping),
     Check(verbs::check::Check),
+    Peer(verbs::peer::PeerVerb),
     Init(verbs::init::Init),
+    Import(verbs::import::Import),
     Genkey(verbs::genkey::Genkey),
     Pubkey(verbs::pubkey::Pubkey),
     Genpsk(verbs::genpsk::Genpsk),

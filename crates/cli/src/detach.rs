@@ -60,6 +60,7 @@ pub(crate) fn start(
     file: &Path,
     name: &str,
     log_file: Option<&Path>,
+    confirm: Option<Duration>,
     format: LogFormat,
 ) -> Result<(), Failure> {
     let log = open_log(name, log_file)?;
@@ -69,6 +70,7 @@ pub(crate) fn start(
     command
         .args(["--log-format", format.as_str(), "up", "--detached"])
         .arg(file)
+        .args(confirm.map(|time| format!("--confirm={}s", time.as_secs_f64())))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

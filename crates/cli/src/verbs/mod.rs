@@ -2,11 +2,14 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod confirm;
 pub(crate) mod down;
 pub(crate) mod genkey;
 pub(crate) mod genpsk;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod man;
+pub(crate) mod peer;
 pub(crate) mod ping;
 pub(crate) mod pubkey;
 pub(crate) mod reload;
@@ -22,13 +25,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let format = arguments.log_format;
     match arguments.verb {
         Verb::Up(up) => up.run(format),
+        Verb::Confirm(confirm) => confirm.run(),
         Verb::Down(down) => down.run(),
         Verb::Status(status) => status.run(),
         Verb::Reload(reload) => reload.run(),
         Verb::Wait(wait) => wait.run(),
         Verb::Ping(ping) => ping.run(),
         Verb::Check(check) => check.run(),
+        Verb::Peer(peer) => peer.run(),
         Verb::Init(init) => init.run(),
+        Verb::Import(import) => import.run(),
         Verb::Genkey(genkey) => genkey.run(),
         Verb::Pubkey(pubkey) => pubkey.run(),
         Verb::Genpsk(genpsk) => genpsk.run(),

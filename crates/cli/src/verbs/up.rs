@@ -1,11 +1,13 @@
 //! `stadium up`: an interface comes up, and the daemon behind it runs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use stadium_config::Target;
+use stadium_node::RunOptions;
 
-use crate::arguments::LogFormat;
+use crate::arguments::{LogFormat, positive_duration};
 use crate::failure::Failure;
 use crate::output;
 use crate::target::target;
@@ -31,6 +33,9 @@ pub(crate) struct Up {
     /// Append the detached daemon's log to this file instead of the journal
     #[arg(long, value_name = "FILE", requires = "detach")]
     log_file: Option<PathBuf>,
+    /// Take everything down again unless `stadium confirm` is run this soon
+    #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "dry_run")]
+    confirm: Option<Duration>,
     /// Run as the daemon that `--detach` starts
     #[arg(long, hide = true, conflicts_with_all = ["detach", "dry_run"])]
     detached: bool,
@@ -41,7 +46,7 @@ impl Up {
     pub(crate) fn run(&self, format: LogFormat) -> Result<(), Failure> {
         let path = self.file.peer_file();
         if self.detached {
-            return run_detached(&path, format);
+            return run_detached(&path, self.options(), format);
         }
         let loaded = peer_file::load(&path)?;
         if self.dry_run {
@@ -53,19 +58,35 @@ impl Up {
             let name = loaded.file.interface.name.to_string();
             // its secrets are wiped before a long wait
             drop(loaded);
-            return detach::start(&absolute, &name, self.log_file.as_deref(), format);
+            return detach::start(&absolute, &name, self.log_file.as_deref(), self.confirm, format)
+                .inspect(|()| self.remind(&name));
         }
         logging::start(format)?;
-        Ok(stadium_node::run(loaded.file, || {})?)
+        let name = loaded.file.interface.name.to_string();
+        Ok(stadium_node::run(loaded.file, self.options(), || self.remind(&name))?)
+    }
+
+    fn options(&self) -> RunOptions {
+        RunOptions { confirm_within: self.confirm }
+    }
+
+    /// Says what keeps the interface up.
+    fn remind(&self, name: &str) {
+        if let Some(time) = self.confirm {
+            output::message(&format!(
+                "{name} goes down again in {} s; keep it with `stadium confirm {name}`",
+                time.as_secs_f64()
+            ));
+        }
     }
 }
 
 /// Runs as the daemon: the starter hears of success or failure, and the log too.
-fn run_detached(path: &Path, format: LogFormat) -> Result<(), Failure> {
+fn run_detached(path: &Path, options: RunOptions, format: LogFormat) -> Result<(), Failure> {
     let run = || {
         detach::leave_session()?;
         logging::start(format)?;
-        Ok(stadium_node::run(peer_file::load(path)?.file, detach::tell_ready)?)
+        Ok(stadium_node::run(peer_file::load(path)?.file, options, detach::tell_ready)?)
     };
     run().map_err(|failure| match failure {
         Failure::Message { code, message } => {

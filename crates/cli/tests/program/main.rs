@@ -6,5 +6,6 @@ mod daemon;
 mod files;
 mod keys;
 mod pages;
+mod peers;
 mod schema;
 mod support;

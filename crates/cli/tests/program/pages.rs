@@ -4,14 +4,17 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Folder, argument, stadium};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 16] = [
     "up",
+    "confirm",
     "down",
     "status",
     "reload",
     "wait",
     "ping",
+    "peer",
     "check",
+    "import",
     "init",
     "genkey",
     "pubkey",
