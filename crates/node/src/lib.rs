@@ -8,6 +8,7 @@ mod clock;
 mod control;
 mod error;
 mod inbound;
+mod metrics;
 mod notice;
 mod outbound;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod path_tests;
 mod reload;
 pub mod resolve;
 mod run;
+mod service;
 mod settings;
 mod signals;
 mod sockets;
@@ -23,4 +25,4 @@ pub mod system;
 mod workers;
 
 pub use error::RunError;
-pub use run::{clear_leftovers, plan, run};
+pub use run::{RunOptions, clear_leftovers, plan, run};

@@ -1,6 +1,7 @@
 //! The daemon's whole life, for whoever starts it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use stadium_config::PeerFile;
 use stadium_proto::timers::Timers;
@@ -12,6 +13,13 @@ use crate::settings;
 use crate::signals::Signals;
 use crate::system::{Leftovers, StateFile, System};
 
+/// Says how a node runs beside what its peer file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Takes everything down again unless somebody confirms it this soon after it is up.
+    pub confirm_within: Option<Duration>,
+}
+
 /// Brings up what `file` describes and runs until SIGINT, SIGTERM or a caller ends it; then takes
 /// down exactly what was brought up.
 ///
@@ -21,7 +29,7 @@ use crate::system::{Leftovers, StateFile, System};
 ///
 /// # Errors
 /// [`RunError`]: why it did not come up, or ended without being asked to. Nothing is left behind.
-pub fn run(file: PeerFile, ready: impl FnOnce()) -> Result<(), RunError> {
+pub fn run(file: PeerFile, options: RunOptions, ready: impl FnOnce()) -> Result<(), RunError> {
     let timers = timers_of_environment()?;
     refuse_unsupported(&file)?;
     for warning in settings::warnings(&file) {
@@ -31,7 +39,9 @@ pub fn run(file: PeerFile, ready: impl FnOnce()) -> Result<(), RunError> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let signals = Signals::listen()?;
-        control::start(file, timers).await?.run(signals, ready).await
+        let mut control = control::start(file, timers).await?;
+        control.confirm_within(options.confirm_within);
+        control.run(signals, ready).await
     });
     // a name that is still looked up holds up nobody's end
     runtime.shutdown_background();

@@ -88,12 +88,6 @@ pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(metrics) = file.control.metrics {
-        warnings.push(format!(
-            "control.metrics is not available in this version: nothing listens on {metrics}; \
-             `stadium status --json` has the figures"
-        ));
-    }
     if interface.stealth && interface.allow_open {
         warnings
             .push("interface.stealth excludes open handshakes: allow_open has no effect".into());
@@ -268,9 +262,9 @@ mod tests {
         assert!(machine[0].starts_with("/tmp/stadium7.yaml: error: the noise"), "{machine:?}");
         assert_eq!(unsupported(&parse("noise: {accept: {ratio: \"4:1\"}}\n")), [""; 0]);
         let file =
-            parse("  dns: [10.7.0.1]\n  early_data: true\ncontrol: {metrics: 127.0.0.1:9}\n");
+            parse("  dns: [10.7.0.1]\n  early_data: true\n");
         let said = warnings(&file).join("\n");
-        for key in ["interface.dns", "interface.early_data", "control.metrics"] {
+        for key in ["interface.dns", "interface.early_data"] {
             assert!(said.contains(key), "{said}");
         }
     }

@@ -135,7 +135,7 @@ fn state(state: proto::PeerState) -> PeerState {
     }
 }
 
-fn last_error(error: proto::PeerError) -> LastError {
+pub(crate) fn last_error(error: proto::PeerError) -> LastError {
     use proto::PeerError as From;
     match error {
         From::UnsupportedVersion => LastError::UnsupportedVersion,

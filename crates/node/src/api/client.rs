@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::PidfdFlags;
 
+use super::event::Event;
 use super::line::{MAX_RESPONSE, decode_response, encode_request};
 use super::message::{Pong, Refusal, ReloadReport, Request, Response, Stopping};
 use super::status::Status;
@@ -173,6 +174,30 @@ impl Client {
         }
     }
 
+    /// Keeps an interface that waits for it; `false`: it did not wait.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn confirm(&mut self) -> Result<bool, ClientError> {
+        match self.request(&Request::Confirm, ANSWER_TIMEOUT)? {
+            Response::Confirmed { waited } => Ok(waited),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Listens to the daemon's events; they come until it ends.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn events(mut self) -> Result<Events, ClientError> {
+        let first = match self.request(&Request::Events, ANSWER_TIMEOUT)? {
+            Response::Event(event) => *event,
+            other => return Err(self.unexpected(other)),
+        };
+        self.stream.get_ref().set_read_timeout(None).map_err(|error| self.io(error))?;
+        Ok(Events { client: self, first: Some(first) })
+    }
+
     /// Opens a handle of the daemon's process that becomes readable when it has ended.
     ///
     /// Returns `None` where the process cannot be named from here, as from another PID
@@ -219,6 +244,39 @@ impl Client {
                 detail: "an answer to another question".to_owned(),
             },
         }
+    }
+}
+
+/// The events of a daemon, as they happen; ends with the daemon.
+#[derive(Debug)]
+pub struct Events {
+    client: Client,
+    first: Option<Event>,
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        let mut line = Vec::new();
+        let limit = MAX_RESPONSE as u64;
+        match (&mut self.client.stream).take(limit).read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => {}
+            Ok(_) => return None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            Err(error) => return Some(Err(self.client.io(error))),
+        }
+        Some(match decode_response(&line) {
+            Ok(Response::Event(event)) => Ok(*event),
+            Ok(other) => Err(self.client.unexpected(other)),
+            Err(error) => Err(ClientError::Malformed {
+                path: self.client.path.clone(),
+                detail: error.to_string(),
+            }),
+        })
     }
 }
 

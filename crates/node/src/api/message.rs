@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::status::Status;
 
 /// Asks the daemon for one thing.
@@ -38,6 +39,10 @@ pub enum Request {
         /// How long to wait for the answer, milliseconds.
         timeout_ms: u64,
     },
+    /// Turns the connection into a stream of [`Event`]s, which ends with either side.
+    Events,
+    /// Keeps an interface that `up --confirm` would take down again.
+    Confirm,
 }
 
 /// Answers a [`Request`].
@@ -57,6 +62,13 @@ pub enum Response {
     },
     /// Answers [`Request::Ping`], also when no answer came in time.
     Pong(Pong),
+    /// One of many answers to [`Request::Events`].
+    Event(Box<Event>),
+    /// Answers [`Request::Confirm`].
+    Confirmed {
+        /// Whether the interface waited for it.
+        waited: bool,
+    },
     /// Answers any request that was not carried out.
     Error(Refusal),
 }

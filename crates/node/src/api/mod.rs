@@ -10,11 +10,13 @@
 //! is a contract with scripts and changes only together with [`SCHEMA`].
 
 mod client;
+mod event;
 mod line;
 mod message;
 mod status;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Events};
+pub use event::{EVENT_SCHEMA, Event, EventPeer, What};
 pub use line::{MAX_REQUEST, MAX_RESPONSE, decode_request, encode_request, encode_response};
 pub use message::{
     Effect, Kind, Pong, Refusal, ReloadChange, ReloadReport, Request, Response, Stopping,

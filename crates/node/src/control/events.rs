@@ -75,6 +75,7 @@ impl Control {
     }
 
     fn handle_event(&mut self, event: Event) {
+        self.publish(&event);
         match event {
             Event::HandshakeStarted { peer, attempt } => {
                 tracing::debug!(peer = self.book.label(peer), attempt, "handshake");

@@ -13,15 +13,19 @@
 //! | `lookup` | endpoint names |
 //! | `network` | what happens to the network outside |
 //! | `server`, `requests` | the control socket |
+//! | `feed` | events for subscribers |
+//! | `scrape` | metrics over HTTP |
 //! | `pings` | heartbeats that callers wait for |
 
 mod book;
 mod events;
+mod feed;
 mod lookup;
 mod network;
 mod outbox;
 mod pings;
 mod requests;
+mod scrape;
 mod server;
 mod start;
 
@@ -32,7 +36,7 @@ use stadium_config::PeerFile;
 use stadium_proto::engine::{Engine, Input, OpenedNotice};
 use stadium_proto::time::Instant;
 use stadium_tun::Device;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -40,10 +44,12 @@ use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::error::RunError;
 use crate::notice::{Notice, SendFailure};
+use crate::service::ServiceManager;
 use crate::signals::{Signal, Signals};
 use crate::system::{Applied, HookStage, StateFile, System, SystemError};
 use crate::workers::{Drain, Workers};
 use book::Book;
+use feed::Feed;
 use lookup::Lookups;
 use network::{Network, Outside};
 pub(crate) use outbox::Outbox;
@@ -82,6 +88,10 @@ pub(crate) struct Control {
     lookups: Lookups,
     network: Network,
     pings: Pings,
+    feed: Feed,
+    scraped: Option<TcpListener>,
+    /// When the interface goes down again unless somebody confirms it.
+    confirm_by: Option<tokio::time::Instant>,
     alarm: Alarm,
     pub(crate) system: System,
     pub(crate) state: StateFile,
@@ -99,6 +109,10 @@ enum Turn {
     Lookup(lookup::Found),
     Outside(Outside),
     Hook(Result<(), SystemError>),
+    /// A sign of life is due.
+    Watchdog,
+    /// Nobody has confirmed the interface.
+    Unconfirmed,
 }
 
 /// Where the node's life stands.
@@ -125,13 +139,27 @@ impl Control {
         ready: impl FnOnce(),
     ) -> Result<(), RunError> {
         let (commands_in, mut commands) = mpsc::channel(COMMANDS);
-        let listener = self.listener.take();
+        let (listener, scraped, feed) =
+            (self.listener.take(), self.scraped.take(), self.feed.clone());
         let server = tokio::spawn(async move {
-            match listener {
-                Some(listener) => server::serve(listener, commands_in).await,
-                None => std::future::pending().await,
-            }
+            let scrapers = commands_in.clone();
+            let scrape = async {
+                match scraped {
+                    Some(listener) => scrape::serve(listener, scrapers).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let callers = async {
+                match listener {
+                    Some(listener) => server::serve(listener, commands_in, feed).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::join!(scrape, callers);
         });
+        let manager = ServiceManager::of_environment();
+        let mut watchdog =
+            manager.as_ref().and_then(ServiceManager::watchdog).map(tokio::time::interval);
         let mut ready = Some(ready);
         let mut phase = Phase::Starting;
         let mut hooks = Some(self.hooks(HookStage::PostUp));
@@ -151,6 +179,8 @@ impl Control {
                 found = self.lookups.next() => Turn::Lookup(found),
                 outside = self.network.next() => Turn::Outside(outside),
                 result = finished(&mut hooks) => Turn::Hook(result),
+                () = ticks(&mut watchdog) => Turn::Watchdog,
+                () = passes(self.confirm_by) => Turn::Unconfirmed,
             };
             if sleep.slept(self.clock) {
                 tracing::info!("the machine slept: sessions are renewed");
@@ -183,6 +213,20 @@ impl Control {
                     }
                     stop = true;
                 }
+                Turn::Watchdog => {
+                    if let Some(manager) = &manager {
+                        manager.alive();
+                    }
+                }
+                Turn::Unconfirmed => {
+                    self.confirm_by = None;
+                    let name = &self.file.interface.name;
+                    tracing::warn!("nobody has confirmed {name} in time: it goes down again");
+                    failure = Some(RunError::failed(format!(
+                        "nobody has run `stadium confirm {name}` in time: everything is as before"
+                    )));
+                    stop = true;
+                }
                 Turn::Lookup(found) => self.handle_lookup(found),
                 Turn::Outside(outside) => {
                     if let Err(error) = self.handle_outside(outside).await {
@@ -194,6 +238,9 @@ impl Control {
                     (Phase::Starting, Ok(())) => {
                         phase = Phase::Running;
                         self.say_up();
+                        if let Some(manager) = &manager {
+                            manager.ready(&format!("{} is up", self.file.interface.name));
+                        }
                         if let Some(ready) = ready.take() {
                             ready();
                         }
@@ -207,6 +254,10 @@ impl Control {
             }
             if stop && phase != Phase::Stopping {
                 phase = Phase::Stopping;
+                self.confirm_by = None;
+                if let Some(manager) = &manager {
+                    manager.stopping();
+                }
                 if let Some(running) = hooks.take() {
                     running.abort();
                 }
@@ -219,6 +270,11 @@ impl Control {
         server.abort();
         self.shut_down().await;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Has the node go down again after a time, unless somebody confirms it.
+    pub(crate) fn confirm_within(&mut self, time: Option<Duration>) {
+        self.confirm_by = time.map(|time| tokio::time::Instant::now() + time);
     }
 
     /// Gives the engine an input now.
@@ -304,6 +360,7 @@ impl Control {
         if let Err(error) = std::fs::remove_file(&self.socket) {
             tracing::debug!(%error, "the control socket is gone already");
         }
+        self.feed.tell(None, crate::api::What::Stopping);
         self.handle(Input::Shutdown);
         self.settle();
         self.pings.end_all();
@@ -330,6 +387,24 @@ fn worker_died(name: &str) -> RunError {
     RunError::failed(format!(
         "{name} ended in a panic, which is a bug; its message stands above: please report it"
     ))
+}
+
+/// Waits for the next beat, for ever where there is none.
+async fn ticks(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a moment, for ever where there is none.
+async fn passes(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for hooks that run, for ever where none do.

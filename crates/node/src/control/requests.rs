@@ -33,6 +33,17 @@ impl Control {
             _ if stopping => {
                 Response::Error(Refusal::new(Kind::Stopping, format!("{name} is going down")))
             }
+            Request::Confirm => {
+                let waited = self.confirm_by.take().is_some();
+                if waited {
+                    tracing::info!("{name} is confirmed: it stays up");
+                }
+                Response::Confirmed { waited }
+            }
+            Request::Events => Response::Error(Refusal::new(
+                Kind::BadRequest,
+                "events are for connections of the control socket",
+            )),
             Request::Reload { dry_run } => match self.reload(dry_run).await {
                 Ok(report) => Response::Reload(report),
                 Err(refusal) => Response::Error(refusal),

@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::feed::Feed;
 use crate::api::{
-    Kind, MAX_REQUEST, Pong, Refusal, Request, Response, decode_request, encode_response,
+    self, Kind, MAX_REQUEST, Pong, Refusal, Request, Response, decode_request, encode_response,
 };
 use crate::error::RunError;
 
@@ -137,17 +140,17 @@ fn find_group(text: &str, group: &str) -> Option<u32> {
 }
 
 /// Serves callers until it is dropped.
-pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>) {
+pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, feed: Feed) {
     let callers = Arc::new(Semaphore::new(CALLERS));
     loop {
         let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let commands = commands.clone();
+                let (commands, feed) = (commands.clone(), feed.clone());
                 tokio::spawn(async move {
                     let _permit = permit;
                     // a caller that goes away is its own affair
-                    let _ = converse(stream, commands).await;
+                    let _ = converse(stream, commands, feed).await;
                 });
             }
             Err(error) => {
@@ -159,7 +162,11 @@ pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command
 }
 
 /// Answers the lines of one connection, one after the other.
-async fn converse(stream: UnixStream, commands: mpsc::Sender<Command>) -> io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    commands: mpsc::Sender<Command>,
+    feed: Feed,
+) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -170,6 +177,7 @@ async fn converse(stream: UnixStream, commands: mpsc::Sender<Command>) -> io::Re
             return Ok(());
         }
         let (response, last) = match decode_request(&line) {
+            Ok(Request::Events) => return stream_events(read, write, &feed).await,
             Ok(request) => (answer(request, &commands).await, false),
             // the rest of a line that is too long would be taken for requests
             Err(refusal) => (Response::Error(refusal), !line.ends_with(b"\n")),
@@ -181,6 +189,40 @@ async fn converse(stream: UnixStream, commands: mpsc::Sender<Command>) -> io::Re
         if last {
             return Ok(());
         }
+    }
+}
+
+/// Writes events until the caller or the daemon goes.
+async fn stream_events(
+    mut read: BufReader<OwnedReadHalf>,
+    mut write: OwnedWriteHalf,
+    feed: &Feed,
+) -> io::Result<()> {
+    let mut events = feed.subscribe();
+    let mut next = feed.event(None, api::What::Subscribed);
+    let mut rest = [0; 64];
+    loop {
+        let bytes = encode_response(&Response::Event(Box::new(next)));
+        tokio::time::timeout(WRITE_TIMEOUT, write.write_all(&bytes))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        next = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) => break event,
+                    Err(RecvError::Lagged(events)) => {
+                        break feed.event(None, api::What::Missed { events });
+                    }
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                // a caller that has gone; what it still says is not for this stream
+                said = read.read(&mut rest) => {
+                    if said? == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        };
     }
 }
 
@@ -244,7 +286,7 @@ mod tests {
         runtime.block_on(async {
             let (caller, served) = UnixStream::pair().unwrap();
             let (commands, mut asked) = mpsc::channel(1);
-            tokio::spawn(converse(served, commands));
+            tokio::spawn(converse(served, commands, Feed::new("test0")));
             let (read, mut write) = caller.into_split();
             let mut lines = BufReader::new(read).lines();
             write.write_all(b"{\"do\":\"fly\"}\n").await.unwrap();

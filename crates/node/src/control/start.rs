@@ -16,11 +16,12 @@ use stadium_tun::{Device, Options};
 use tokio::sync::mpsc;
 
 use super::book::Book;
+use super::feed::Feed;
 use super::lookup::Lookups;
 use super::network::Network;
 use super::outbox::Outbox;
 use super::pings::Pings;
-use super::{Control, server};
+use super::{Control, scrape, server};
 use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::error::RunError;
@@ -128,6 +129,7 @@ struct Open {
     worker_count: usize,
     notices: mpsc::Receiver<crate::notice::Notice>,
     listener: tokio::net::UnixListener,
+    scraped: Option<tokio::net::TcpListener>,
     network: Network,
     alarm: Alarm,
 }
@@ -201,6 +203,10 @@ async fn open(
         .ok();
     let network = Network::new(events, &system.facts().await?);
     let alarm = Alarm::new().map_err(|error| RunError::io("make a timer", &error))?;
+    let scraped = match file.control.metrics {
+        Some(address) => Some(scrape::listen(address).await?),
+        None => None,
+    };
     let listener = server::listen(socket, file.control.group.as_deref())?;
     let mut opened = || {
         state.add_file(socket)?;
@@ -236,6 +242,7 @@ async fn open(
             worker_count,
             notices,
             listener,
+            scraped,
             network,
             alarm,
         }),
@@ -256,6 +263,7 @@ impl Raised {
     fn into_control(self, system: System, state: StateFile) -> Control {
         let Self { file, mtu, socket, addresses, applied, device, open } = self;
         let clock = Clock;
+        let feed = Feed::new(file.interface.name.as_str());
         let mut control = Control {
             engine: open.engine,
             clock,
@@ -274,6 +282,9 @@ impl Raised {
             lookups: Lookups::new(),
             network: open.network,
             pings: Pings::default(),
+            feed,
+            scraped: open.scraped,
+            confirm_by: None,
             alarm: open.alarm,
             system,
             state,
