@@ -248,18 +248,14 @@ fn engine(
     let settings = common.settings();
     let now = clock::now();
     let mut engine = Engine::new(identity, network_key, settings, Box::new(fill_random), now);
-    let change = match &config.trust {
-        Trust::Key(key) => Change::Add(Box::new(PeerConfig {
-            public_key: *key,
-            preshared_key: config.preshared_key.clone(),
-            endpoint: Some(addr),
-            allowed_ips: Vec::new(),
-            heartbeat: common.heartbeat,
-            handshake: HandshakeKind::Encrypted,
-            noise: NoiseByte::OFF,
-            noise_policy: NoisePolicy::OFF,
-        })),
-        Trust::FirstUse(_) | Trust::Anyone => Change::AddHost(Box::new(HostConfig {
+    let mut out = First { socket, events: VecDeque::new() };
+    let refused = |refused| match refused {
+        PeerRefused::OwnKey => ConnectError::OwnKey,
+        // the only peer is neither double nor unknown
+        refused => ConnectError::Io(io::Error::other(refused)),
+    };
+    let Trust::Key(key) = &config.trust else {
+        let host = HostConfig {
             endpoint: addr,
             public_key: known,
             named: !config.anonymous,
@@ -267,23 +263,36 @@ fn engine(
             heartbeat: common.heartbeat,
             noise: NoiseByte::OFF,
             noise_policy: NoisePolicy::OFF,
-        })),
+        };
+        for result in engine.apply(now, [Change::AddHost(Box::new(host))], &mut out) {
+            result.map_err(refused)?;
+        }
+        return Ok((engine, out.events));
     };
-    let mut out = First { socket, events: VecDeque::new() };
+    let mut server = PeerConfig {
+        public_key: *key,
+        preshared_key: config.preshared_key.clone(),
+        endpoint: Some(addr),
+        allowed_ips: Vec::new(),
+        // a peer with a heartbeat gets a REQUEST as soon as it is there, and the ticket goes first
+        heartbeat: None,
+        handshake: HandshakeKind::Encrypted,
+        noise: NoiseByte::OFF,
+        noise_policy: NoisePolicy::OFF,
+    };
+    let change = Change::Add(Box::new(server.clone()));
     for result in engine.apply(now, [change], &mut out) {
-        match result {
-            Ok(Some(peer)) => {
-                if let (Trust::Key(key), Some(store)) = (&config.trust, &config.tickets)
-                    && let Some(ticket) = store.take(*key, *engine.public_key())
-                {
-                    engine.put_ticket(now, peer, ticket);
-                }
-                engine.handle(now, Input::Connect(peer), &mut out);
-            }
-            Ok(None) => {}
-            Err(PeerRefused::OwnKey) => return Err(ConnectError::OwnKey),
-            // the only peer is neither double nor unknown
-            Err(refused) => return Err(ConnectError::Io(io::Error::other(refused))),
+        let Some(peer) = result.map_err(refused)? else { continue };
+        if let Some(store) = &config.tickets
+            && let Some(ticket) = store.take(*key, *engine.public_key())
+        {
+            engine.put_ticket(now, peer, ticket);
+        }
+        engine.handle(now, Input::Connect(peer), &mut out);
+        server.heartbeat = common.heartbeat;
+        let change = Change::Update(peer, Box::new(server.clone()));
+        for result in engine.apply(now, [change], &mut out) {
+            result.map_err(refused)?;
         }
     }
     Ok((engine, out.events))
