@@ -5,8 +5,9 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
 use stadium_node::api::{
-    Drops, Effect, InterfaceStatus, Kind, LastError, NoiseStatus, Offload, PeerState, PeerStatus,
-    Pong, Received, Refusal, ReloadChange, ReloadReport, Request, Response, Sent, Status, Stopping,
+    Drops, EVENT_SCHEMA, Effect, Event, InterfaceStatus, Kind, LastError, NoiseStatus, Offload,
+    PeerState, PeerStatus, Pong, Received, Refusal, ReloadChange, ReloadReport, Request, Response,
+    Sent, Status, Stopping, What,
 };
 
 use crate::support::{Daemon, Folder, argument, stadium};
@@ -51,7 +52,9 @@ fn nobody(folder: &Folder, left: bool) -> String {
     if left {
         drop(UnixListener::bind(folder.path("none0.sock")).unwrap());
     }
-    folder.write("none0.yaml", "control: {socket: none0.sock}\n")
+    let key = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+    let text = format!("interface: {{private_key: {key}}}\ncontrol: {{socket: none0.sock}}\n");
+    folder.write("none0.yaml", &text)
 }
 
 #[test]
@@ -309,4 +312,44 @@ fn pretended_daemon_process() {
     std::fs::remove_file(folder.join("test0.sock")).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     std::fs::write(folder.join("ended"), "").unwrap();
+}
+
+#[test]
+fn probes_end_with_a_code_and_print_nothing() {
+    for (state, live, ready) in [
+        (PeerState::Up, 0, 0),
+        (PeerState::Idle, 0, 0),
+        (PeerState::Handshaking, 0, 1),
+        (PeerState::Down, 0, 1),
+    ] {
+        for (probe, code) in [("live", live), ("ready", ready)] {
+            let daemon = Daemon::start(move |_| Some(status(vec![peer("bob", state)])));
+            let ended = stadium(&["status", &daemon.iface, "--check", probe]);
+            assert_eq!((ended.code, ended.stdout.as_str()), (code, ""), "{probe} {state}");
+            daemon.requests();
+        }
+    }
+    let folder = Folder::new();
+    let iface = nobody(&folder, false);
+    assert_eq!(stadium(&["status", &iface, "--check", "live"]).code, 3);
+    assert_eq!(stadium(&["status", "--check", "live"]).code, 2, "it needs an interface");
+}
+
+#[test]
+fn events_are_lines_until_the_daemon_ends() {
+    let event = Event {
+        schema: EVENT_SCHEMA,
+        time: jiff::Timestamp::UNIX_EPOCH,
+        interface: "test0".to_owned(),
+        peer: None,
+        what: What::Subscribed,
+    };
+    let text = serde_json::to_string(&event).unwrap() + "\n";
+    let daemon = {
+        let mut told = Some(Response::Event(Box::new(event)));
+        Daemon::start_and_hang_up(move |_| told.take())
+    };
+    let ended = stadium(&["status", &daemon.iface, "--events"]);
+    assert_eq!((ended.code, ended.stdout), (0, text), "{}", ended.stderr);
+    assert_eq!(daemon.requests(), [Request::Events]);
 }

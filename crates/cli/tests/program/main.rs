@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod daemon;
+mod events;
 mod files;
 mod keys;
 mod pages;

@@ -86,8 +86,20 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Answers one connection with what `answer` gives for each request, `None` to hang up.
-    pub(crate) fn start(
+    pub(crate) fn start(answer: impl FnMut(&Request) -> Option<Response> + Send + 'static) -> Self {
+        Self::serve(answer, false)
+    }
+
+    /// Like [`Self::start`], and hangs up after the first answer.
+    pub(crate) fn start_and_hang_up(
+        answer: impl FnMut(&Request) -> Option<Response> + Send + 'static,
+    ) -> Self {
+        Self::serve(answer, true)
+    }
+
+    fn serve(
         mut answer: impl FnMut(&Request) -> Option<Response> + Send + 'static,
+        once: bool,
     ) -> Self {
         let folder = Folder::new();
         let iface = folder.write("test0.yaml", "control: {socket: test0.sock}\n");
@@ -104,7 +116,7 @@ impl Daemon {
                 let response = answer(&request);
                 requests.push(request);
                 let Some(response) = response else { break };
-                if lines.get_mut().write_all(&encode_response(&response)).is_err() {
+                if lines.get_mut().write_all(&encode_response(&response)).is_err() || once {
                     break;
                 }
             }

@@ -7,10 +7,10 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use stadium_config::{RUN_FOLDER, Target};
-use stadium_node::api::{Client, ClientError, Status};
+use stadium_node::api::{Client, ClientError, PeerState, Status};
 
 use crate::arguments::positive_duration;
 use crate::failure::Failure;
@@ -30,14 +30,35 @@ pub(crate) struct StatusVerb {
     /// Go on until Ctrl-C; with --json one object a line
     #[arg(long)]
     watch: bool,
+    /// Print events as they happen, one JSON object a line, until the daemon ends
+    #[arg(long, requires = "iface", conflicts_with_all = ["json", "watch"])]
+    events: bool,
+    /// Print nothing and end with a code: `live`: the daemon answers; `ready`: and no peer waits for a session
+    #[arg(long, value_name = "live|ready", value_enum, requires = "iface", hide_possible_values = true, conflicts_with_all = ["json", "watch", "events"])]
+    check: Option<Probe>,
     /// The time from one look to the next
     #[arg(long, value_name = "TIME", default_value = "1s", requires = "watch", value_parser = positive_duration)]
     interval: Duration,
 }
 
+/// What a probe asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Probe {
+    /// The daemon answers.
+    Live,
+    /// It answers, and no peer is without a session that is wanted.
+    Ready,
+}
+
 impl StatusVerb {
-    /// Prints the status once, or again and again.
+    /// Prints the status once, or again and again; or events; or probes.
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        if let (true, Some(target)) = (self.events, &self.iface) {
+            return events(target);
+        }
+        if let (Some(probe), Some(target)) = (self.check, &self.iface) {
+            return probe.run(target);
+        }
         let terminal = io::stdout().is_terminal();
         let style = Style::of(&io::stdout());
         loop {
@@ -91,6 +112,40 @@ impl StatusVerb {
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((Status::new(interfaces), problems))
     }
+}
+
+impl Probe {
+    /// Ends well where all is well: 3 without a daemon, 1 where something is wrong.
+    fn run(self, target: &Target) -> Result<(), Failure> {
+        let place = place(target)?;
+        let status = Client::connect(&place.socket)?.status()?;
+        if self == Self::Live {
+            return Ok(());
+        }
+        let waits = |state| matches!(state, PeerState::Handshaking | PeerState::Down);
+        let peers = status.interfaces.iter().flat_map(|interface| &interface.peers);
+        let waiting: Vec<_> = peers
+            .filter(|peer| waits(peer.state))
+            .map(|peer| output::printable(peer.label()))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::failed(format!(
+            "{} is not ready: no session with {}",
+            place.name,
+            waiting.join(", ")
+        )))
+    }
+}
+
+/// Prints events until the daemon ends.
+fn events(target: &Target) -> Result<(), Failure> {
+    let place = place(target)?;
+    for event in Client::connect(&place.socket)?.events()? {
+        output::data(json(serde_json::to_string(&event?)))?;
+    }
+    Ok(())
 }
 
 fn json(text: serde_json::Result<String>) -> String {
