@@ -3,6 +3,8 @@
 //! Invariants: a bad file changes nothing; what cannot change while the node runs stays as it is
 //! in the file in force, so that the next reload names it again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use stadium_config as config;
 use stadium_config::{FieldChange, Mtu, PeerFile, What};
 use stadium_proto::engine::{Change, Input};
@@ -51,7 +53,6 @@ impl Control {
         warnings.extend(next.plan.warnings.iter().cloned());
         if !dry_run && !changes.is_empty() {
             self.apply(in_force, next).await?;
-            self.publish_reload(changes.len());
             for change in &changes {
                 tracing::info!("reload: {} ({})", change.what, change.effect);
             }
@@ -127,18 +128,25 @@ impl Control {
         let agreed = |file: &PeerFile| (file.post_quantum, file.ciphers.list().to_vec());
         let renew = agreed(&old) != agreed(&self.file);
         let mut changes = vec![Change::Settings(Box::new(settings))];
-        let gone = |peer: &&config::Peer| self.file.peer(&peer.public_key).is_none();
-        let removed: Vec<_> = old.peers.iter().filter(gone).map(|peer| peer.public_key).collect();
+        // maps, since looking at all peers for each of them takes minutes with 100,000
+        let stays: BTreeSet<_> = self.file.peers.iter().map(|peer| peer.public_key).collect();
+        let removed: Vec<_> = old
+            .peers
+            .iter()
+            .map(|peer| peer.public_key)
+            .filter(|key| !stays.contains(key))
+            .collect();
         let removed: Vec<_> =
             removed.iter().filter_map(|key| self.engine.peer_by_key(key)).collect();
         for id in removed {
             changes.push(Change::Remove(id));
             self.forget(id);
         }
+        let before: BTreeMap<_, _> = old.peers.iter().map(|peer| (peer.public_key, peer)).collect();
         for peer in &self.file.peers {
             match self.engine.peer_by_key(&peer.public_key) {
                 None => changes.push(Change::Add(Box::new(settings::peer(peer)))),
-                Some(id) if old.peer(&peer.public_key) != Some(peer) => {
+                Some(id) if before.get(&peer.public_key) != Some(&peer) => {
                     changes.push(Change::Update(id, Box::new(settings::peer(peer))));
                 }
                 Some(_) => {}
