@@ -27,6 +27,8 @@ use crate::notice::{NOTICES, Notice};
 use crate::outbound::{Pipeline, Pushed};
 use crate::workers::{Drain, SocketSet};
 
+mod counts;
+
 const NOW: Now =
     Now { instant: Instant::from_nanos(5_000_000_000), wall: WallTime::from_nanos(1 << 60) };
 const OFFLOAD: Offload = Offload { csum: true, tso: true, uso: true };
@@ -228,7 +230,7 @@ fn superpacket(payload: usize) -> ([u8; VnetHdr::LEN], Vec<u8>) {
         0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
     ]);
     for (n, byte) in packet[40..].iter_mut().enumerate() {
-        *byte = (n * 7 >> 3) as u8;
+        *byte = ((n * 7) >> 3) as u8;
     }
     let mut header = 0_u32;
     for pair in packet[..20].chunks_exact(2) {

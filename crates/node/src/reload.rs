@@ -53,6 +53,7 @@ impl Control {
         warnings.extend(next.plan.warnings.iter().cloned());
         if !dry_run && !changes.is_empty() {
             self.apply(in_force, next).await?;
+            self.publish_reload(changes.len());
             for change in &changes {
                 tracing::info!("reload: {} ({})", change.what, change.effect);
             }
