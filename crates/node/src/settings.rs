@@ -261,8 +261,7 @@ mod tests {
         assert_eq!(machine.len(), 1);
         assert!(machine[0].starts_with("/tmp/stadium7.yaml: error: the noise"), "{machine:?}");
         assert_eq!(unsupported(&parse("noise: {accept: {ratio: \"4:1\"}}\n")), [""; 0]);
-        let file =
-            parse("  dns: [10.7.0.1]\n  early_data: true\n");
+        let file = parse("  dns: [10.7.0.1]\n  early_data: true\n");
         let said = warnings(&file).join("\n");
         for key in ["interface.dns", "interface.early_data"] {
             assert!(said.contains(key), "{said}");
