@@ -6,7 +6,7 @@
 //! as if it had been sent. So after `n` real packets the noise that was sent or shed
 //! differs from n · num / den by at most the bound: over 100,000 packets less than ±0.5 %.
 //!
-//! B = C = 480 real packets' worth of noise: less would push the noise of a page into the page,
+//! B = C = 480 real packets' worth of noise, divided by the lanes of the connection: less would push the noise of a page into the page,
 //! more would miss the ratio.
 //!
 //! Debt fades when a node is idle: the emitter pays it off, and what could not be paid for ten
@@ -45,12 +45,13 @@ pub struct LedgerCounts {
 }
 
 impl Ledger {
-    /// Opens the account for `ratio`.
+    /// Opens the account for `ratio`, of one of `share` lanes that divide the bound between them:
+    /// the ratio is that of the connection.
     #[must_use]
-    pub fn new(ratio: NoiseRatio) -> Self {
+    pub fn new(ratio: NoiseRatio, share: u32) -> Self {
         let (num, den) = ratio.fraction();
         let (num, den) = (i64::from(num), i64::from(den));
-        let bound = (i64::from(BOUND) * num).max(den);
+        let bound = (i64::from(BOUND / share.max(1)) * num).max(den);
         Self { num, den, balance: 0, bound, real: 0, noise: 0, shed: 0, given: 0 }
     }
 
@@ -230,7 +231,7 @@ mod tests {
     fn over_100_000_packets_every_ratio_holds_within_half_a_percent() {
         for ratio in RATIOS {
             for chunk in [1, 7, 45, 64, 1_000] {
-                let mut ledger = Ledger::new(ratio);
+                let mut ledger = Ledger::new(ratio, 1);
                 let mut noise = 0_u64;
                 for _ in 0..100_000 / chunk {
                     noise += u64::from(ledger.real(chunk));
@@ -246,14 +247,14 @@ mod tests {
 
     #[test]
     fn without_noise_nothing_is_ever_due() {
-        let mut ledger = Ledger::new(NoiseRatio::Off);
+        let mut ledger = Ledger::new(NoiseRatio::Off, 1);
         assert_eq!(ledger.real(u32::MAX), 0);
         assert_eq!(ledger.balance(), 0);
     }
 
     #[test]
     fn refused_noise_is_owed_again_and_shed_noise_is_not() {
-        let mut ledger = Ledger::new(NoiseRatio::OneToOne);
+        let mut ledger = Ledger::new(NoiseRatio::OneToOne, 1);
         assert_eq!(ledger.real(100), 0);
         assert_eq!(ledger.take(30), 30);
         ledger.refused(10);
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn noise_may_go_ahead_up_to_the_bound() {
         for ratio in RATIOS {
-            let mut ledger = Ledger::new(ratio);
+            let mut ledger = Ledger::new(ratio, 1);
             let (num, den) = ledger.fraction();
             let ahead = u32::try_from(i64::from(BOUND) * num / den).unwrap();
             assert_eq!(ledger.take(u32::MAX), ahead, "{ratio}");
@@ -284,7 +285,7 @@ mod tests {
             which in 0_usize..6,
             ops in prop::collection::vec(op(), 1..200),
         ) {
-            let mut ledger = Ledger::new(RATIOS[which]);
+            let mut ledger = Ledger::new(RATIOS[which], 1);
             let (num, den) = ledger.fraction();
             let (low, high) = ledger.bounds();
             for op in ops {
@@ -311,7 +312,7 @@ mod tests {
             which in 0_usize..6,
             steps in prop::collection::vec((1_u32..500, 0_u32..3_000), 300..600),
         ) {
-            let mut ledger = Ledger::new(RATIOS[which]);
+            let mut ledger = Ledger::new(RATIOS[which], 1);
             for (real, wish) in steps {
                 let _ = ledger.real(real);
                 let _ = ledger.take(wish);

@@ -229,6 +229,7 @@ fn engine(
     }
     let params = EngineParams {
         ratio: terms.byte.ratio(),
+        share,
         rate: config.budget.map(|bits| bits / u64::from(share)),
         datagram_bits: ((terms.limit + OVERHEAD + OUTER) * 8) as u64,
         seed: &terms.shared,

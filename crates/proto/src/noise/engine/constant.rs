@@ -43,7 +43,7 @@ impl ConstantEngine {
     /// Makes the engine; its first slot lies a random part of a slot ahead.
     #[must_use]
     pub fn new(params: EngineParams<'_>, now: Instant) -> Self {
-        let EngineParams { ratio, rate, datagram_bits, mut private, .. } = params;
+        let EngineParams { ratio, share, rate, datagram_bits, mut private, .. } = params;
         let rate = u128::from(rate.unwrap_or(USUAL_RATE).max(1));
         let bits = u128::from(datagram_bits.max(1));
         // nanoseconds of one packet, an hour at most
@@ -53,7 +53,7 @@ impl ConstantEngine {
         let phase = Duration::from_nanos((private.unit() * slot as f64) as u64);
         let queue = u32::try_from(QUEUE_NANOS / packet).unwrap_or(u32::MAX);
         Self {
-            ledger: Ledger::new(ratio),
+            ledger: Ledger::new(ratio, share),
             slot,
             packets: u32::try_from(packets).unwrap_or(u32::MAX),
             next: now.saturating_add(LEAD).saturating_add(phase),

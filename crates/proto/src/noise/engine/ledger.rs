@@ -9,7 +9,7 @@
 //! offload survives.
 
 use super::{Arrival, EngineParams, NoiseEngine, Release, Ticks};
-use crate::noise::{Emitter, Ledger, LedgerCounts, ledger::BOUND};
+use crate::noise::{Emitter, Ledger, LedgerCounts};
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -20,8 +20,6 @@ const MOST_HELD: u32 = 64;
 const MOST_HELD_IN_STREAM: u32 = 15;
 /// A stream that took noise along is over after so long without a packet.
 const STREAM_ENDS: Duration = Duration::from_secs(1);
-/// How far ahead the emitter rests, in real packets' worth of noise: three quarters of the bound.
-const REST: u32 = BOUND / 4 * 3;
 /// After so long without a chance to send, debt fades.
 const FADES_AFTER: Duration = Duration::from_secs(600);
 
@@ -46,8 +44,8 @@ impl LedgerEngine {
     /// Makes the engine.
     #[must_use]
     pub fn new(params: EngineParams<'_>, now: Instant) -> Self {
-        let EngineParams { ratio, seed, start, mut private, .. } = params;
-        let ledger = Ledger::new(ratio);
+        let EngineParams { ratio, share, seed, start, mut private, .. } = params;
+        let ledger = Ledger::new(ratio, share);
         let ticks = Ticks::new(private.below(u32::MAX));
         let emitter = Emitter::new(seed, start, private, ledger.ratio(), now);
         Self {
@@ -79,7 +77,10 @@ impl LedgerEngine {
     }
 
     fn owed(&self) -> f64 {
-        self.ledger.owed() + f64::from(REST) * self.ledger.ratio()
+        let (_, bound) = self.ledger.bounds();
+        let (_, den) = self.ledger.fraction();
+        // it rests with three quarters of the bound ahead
+        self.ledger.owed() + 0.75 * bound as f64 / den as f64
     }
 
     fn due(&mut self, now: Instant) -> u32 {

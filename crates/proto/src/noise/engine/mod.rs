@@ -131,6 +131,8 @@ pub trait NoiseEngine: fmt::Debug + Send {
 pub struct EngineParams<'a> {
     /// The ratio that was agreed; not [`NoiseRatio::Off`].
     pub ratio: NoiseRatio,
+    /// How many lanes divide ratio and rate between them.
+    pub share: u32,
     /// Bits per second that a connection may use (`noise.budget`), its share of this lane.
     ///
     /// The constant engine sends at this rate, the shaped one surges to it.
@@ -180,6 +182,7 @@ pub(crate) mod testing {
     pub(crate) fn params(ratio: NoiseRatio, rate: Option<u64>, seed: u8) -> EngineParams<'static> {
         EngineParams {
             ratio,
+            share: 1,
             rate,
             datagram_bits: BITS,
             seed: &[42; 32],

@@ -65,11 +65,11 @@ impl ShapedEngine {
     /// Makes the engine.
     #[must_use]
     pub fn new(params: EngineParams<'_>, now: Instant) -> Self {
-        let EngineParams { ratio, rate, datagram_bits, mut private, .. } = params;
+        let EngineParams { ratio, share, rate, datagram_bits, mut private, .. } = params;
         let top = rate.unwrap_or(USUAL_RATE) as f64 / datagram_bits.max(1) as f64;
         let top = (top * private.factor(0.85, 1.15)).max(4.0 * OVER);
         Self {
-            ledger: Ledger::new(ratio),
+            ledger: Ledger::new(ratio, share),
             ticks: Ticks::new(private.below(u32::MAX)),
             rng: private,
             top,
