@@ -36,9 +36,18 @@ const RAREST: f64 = 0.1;
 /// Spread of the logarithm of burst sizes.
 const SIGMA: f64 = 0.9;
 /// Mean number of clumps of a burst.
-const CLUMPS: f64 = 12.0;
+const CLUMPS: f64 = 6.0;
 /// The most clumps of a burst.
 const MOST_CLUMPS: usize = 48;
+/// Mean number of groups of a clump, which follow each other as packets do behind a narrow link.
+const GROUPS: f64 = 8.0;
+/// The most groups of a burst.
+const MOST_GROUPS: usize = 192;
+/// By how much the end that sends less follows the other, in seconds, as acknowledgements follow
+/// data after a round trip; varied per burst.
+const LAG: f64 = 0.02;
+/// Mean pause between the groups of a clump, in seconds.
+const STEP: f64 = 0.001;
 /// Mean pause between clumps, in seconds.
 const PAUSE: f64 = 0.035;
 /// Mean of the long pauses between clumps, as between the waves of a page, in seconds.
@@ -50,7 +59,7 @@ const LATEST: f64 = 0.1;
 /// The longest time between two looks that counts, in seconds.
 const LONGEST_STEP: f64 = 5.0;
 /// Clumps that wait at most.
-const WAITING: usize = 512;
+const WAITING: usize = 1_024;
 /// The most packets of one burst.
 const MOST_OF_A_BURST: f64 = 4_096.0;
 
@@ -228,7 +237,8 @@ impl Emitter {
 
     /// Takes the candidate at hand, if this connection has as many bursts.
     fn consider(&mut self, now: Instant, rate: f64) {
-        let both = self.ratio * (self.own.rate(now) + self.peer.rate(now));
+        let (own, peer) = (self.own.rate(now), self.peer.rate(now));
+        let both = self.ratio * (own + peer);
         let bursts = (both / self.shared.burst).clamp(self.shared.rarest, CANDIDATES);
         if self.shared.mark > bursts / CANDIDATES {
             return;
@@ -236,17 +246,25 @@ impl Emitter {
         let Shared { shape, at, .. } = &mut self.shared;
         let mean = rate / bursts;
         let size = shape.log_normal(1.0, SIGMA);
+        let lag = Duration::from_secs_f64(shape.log_normal(LAG, 0.5).min(0.1));
+        let start = if own < peer { at.saturating_add(lag) } else { *at };
         let clumps = 1 + (shape.exponential(CLUMPS - 1.0) as usize).min(MOST_CLUMPS - 1);
-        let mut times = [Duration::ZERO; MOST_CLUMPS];
-        let mut weights = [0.0; MOST_CLUMPS];
-        let mut time = 0.0;
-        for (when, weight) in times.iter_mut().zip(&mut weights).take(clumps) {
-            *when = Duration::from_secs_f64(time);
-            *weight = shape.exponential(1.0);
+        let mut times = [Duration::ZERO; MOST_GROUPS];
+        let mut weights = [0.0; MOST_GROUPS];
+        let (mut time, mut groups) = (0.0, 0);
+        for _ in 0..clumps {
+            let weight = shape.exponential(1.0);
+            let parts = 1 + shape.exponential(GROUPS - 1.0) as usize;
+            for _ in 0..parts.min(MOST_GROUPS - groups) {
+                times[groups] = Duration::from_secs_f64(time);
+                weights[groups] = weight;
+                groups += 1;
+                time += shape.exponential(STEP);
+            }
             let pause = if shape.below(10) == 0 { LONG_PAUSE } else { PAUSE };
             time += shape.log_normal(pause, 1.0).min(10.0 * pause);
         }
-        if self.waiting.len() + clumps > WAITING {
+        if self.waiting.len() + groups > WAITING {
             return;
         }
         // what bursts so far fell short of the rate, or went beyond it, is made up by a few
@@ -255,12 +273,12 @@ impl Emitter {
         let sum: f64 = weights.iter().sum();
         let mut cumulated = self.private.unit();
         let mut placed = 0;
-        for (when, weight) in times.iter().zip(&weights).take(clumps) {
+        for (when, weight) in times.iter().zip(&weights).take(groups) {
             cumulated += total * weight / sum;
             let n = (cumulated as u32).saturating_sub(placed);
             placed += n;
             if n > 0 {
-                self.waiting.push(Reverse((at.saturating_add(*when), n)));
+                self.waiting.push(Reverse((start.saturating_add(*when), n)));
             }
         }
         self.unplanned -= f64::from(placed);
