@@ -1,7 +1,8 @@
 //! Measures how many sessions, handshakes and messages a server takes, on loopback in one process.
 //!
 //! ```text
-//! scale sessions COUNT      concurrent clients, each with a message there and back
+//! scale sessions COUNT [MB] concurrent clients, each with a message there and back; fails if
+//!                           more megabytes were resident
 //! scale handshakes COUNT    clients that come and go; memory must not grow
 //! scale throughput SECONDS  one session, messages of 1,200 bytes one way
 //! ```
@@ -30,6 +31,12 @@ async fn main() -> measure::Result<()> {
                 done.peak >> 20,
                 done.each,
             );
+            if let Some(most) = arguments.get(2) {
+                let most: u64 = most.parse()?;
+                if done.peak > most * 1_000_000 {
+                    return Err(format!("more than {most} MB were resident").into());
+                }
+            }
         }
         Some("handshakes") => {
             let done = measure::handshakes(usize::try_from(number()?)?).await?;

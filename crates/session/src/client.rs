@@ -140,7 +140,7 @@ impl Client {
         let mut connecting = Connecting::new(reply, addr, config.connect_timeout, clock::now());
         connecting.early.extend(messages);
         driver.connect(connecting, events, config.tickets.clone());
-        tokio::spawn(driver.run());
+        tokio::spawn(Box::new(driver).run());
         let ended = ConnectError::Closed(crate::Closed::Shutdown);
         let connected = match answer.await.unwrap_or(Err(ended)) {
             Ok(connected) => connected,

@@ -103,7 +103,7 @@ impl Server {
         let (shared, key) = (Arc::clone(engine.shared()), *engine.public_key());
         let driver = Driver::new(engine, socket, Arc::clone(&endpoint), &config.common)
             .map_err(ListenError::Io)?;
-        tokio::spawn(driver.run());
+        tokio::spawn(Box::new(driver).run());
         tracing::info!(%key, port = local.port(), "listening");
         Ok(Self { inner: Arc::new(ServerInner { endpoint, shared, local, key }) })
     }

@@ -234,7 +234,9 @@ impl Engine {
 
     pub(super) fn drop_open_requests(&mut self, id: PeerId) {
         let Some(peer) = self.peer_mut(id) else { return };
-        let open: Vec<u32> = peer.open_requests.drain(..).map(|request| request.index).collect();
+        // the room for them goes too: between handshakes it is most of what a peer would take
+        let open = core::mem::take(&mut peer.open_requests);
+        let open: Vec<u32> = open.into_iter().map(|request| request.index).collect();
         for index in open {
             self.release_index(index);
         }

@@ -132,7 +132,9 @@ impl Driver {
     }
 
     /// Runs until everything is over.
-    pub(crate) async fn run(mut self) {
+    ///
+    /// Boxed, so that the task holds it once: a program may have thousands of clients.
+    pub(crate) async fn run(mut self: Box<Self>) {
         let socket = Arc::clone(&self.socket);
         let endpoint = Arc::clone(&self.endpoint);
         let alarm = tokio::time::sleep(Duration::ZERO);
