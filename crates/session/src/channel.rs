@@ -127,12 +127,14 @@ impl Channel {
 
     /// Queues a received message; false if it found the queue full and was dropped.
     pub(crate) fn push_incoming(&self, message: &[u8], max: usize) -> bool {
+        // copied before the lock is taken: who receives does not wait for the allocator
+        let message = Bytes::copy_from_slice(message);
         let mut incoming = lock(&self.incoming);
         if incoming.abandoned || incoming.messages.len() >= max {
             incoming.dropped += 1;
             return false;
         }
-        incoming.messages.push_back(Bytes::copy_from_slice(message));
+        incoming.messages.push_back(message);
         let first = incoming.messages.len() == 1;
         drop(incoming);
         if first {
@@ -169,11 +171,11 @@ impl Channel {
         lock(&self.incoming).dropped
     }
 
-    /// Forgets what was received, takes nothing more, and returns how many bytes that were.
+    /// Forgets what was received, takes nothing more, and returns what it counted.
     pub(crate) fn abandon(&self) -> usize {
         let mut incoming = lock(&self.incoming);
         incoming.abandoned = true;
-        core::mem::take(&mut incoming.messages).iter().map(Bytes::len).sum()
+        core::mem::take(&mut incoming.messages).iter().map(|message| cost(message.len())).sum()
     }
 
     /// Forgets what is to be sent.
@@ -188,6 +190,12 @@ impl Channel {
         self.writable.notify_waiters();
         self.readable.notify_waiters();
     }
+}
+
+/// Returns what a received message of `len` bytes counts towards `Limits::receive_bytes`: its
+/// bytes, and what it takes to keep it, so that a flood of empty messages is bounded too.
+pub(crate) const fn cost(len: usize) -> usize {
+    len + 64
 }
 
 /// Locks, also where a task panicked while it held the lock: queues are valid at every moment.
@@ -248,7 +256,7 @@ mod tests {
         }
         assert_eq!(channel.dropped(), 2);
         assert_eq!(channel.pop_incoming().as_deref(), Some(&[0][..]));
-        assert_eq!(channel.abandon(), 2);
+        assert_eq!(channel.abandon(), 2 * cost(1));
         assert!(!channel.push_incoming(&[9], 3), "nobody will take it");
         assert_eq!(channel.pop_incoming(), None);
     }

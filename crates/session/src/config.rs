@@ -38,7 +38,8 @@ pub struct Limits {
     pub send_queue: usize,
     /// The most received messages that wait to be taken, for each stream.
     pub receive_queue: usize,
-    /// The most bytes of received messages that wait to be taken, for the session.
+    /// The most bytes of received messages that wait to be taken, for the session; each counts
+    /// 64 more than its length.
     pub receive_bytes: usize,
 }
 

@@ -13,7 +13,7 @@ use stadium_proto::identity::PublicKey;
 use stadium_proto::peer::{PeerCell, PeerId};
 use tokio::sync::{Notify, oneshot};
 
-use crate::channel::{Channel, Pushed, lock};
+use crate::channel::{Channel, Pushed, cost, lock};
 use crate::config::Limits;
 use crate::endpoint::{Command, Endpoint};
 use crate::error::{Closed, SendError, StreamError};
@@ -229,7 +229,7 @@ pub(crate) struct SessionInner {
     pub(crate) schedule: Mutex<VecDeque<Arc<Channel>>>,
     /// Whether the session is in the endpoint's schedule, or waits for keys.
     pub(crate) scheduled: AtomicBool,
-    /// Bytes received and not taken.
+    /// What the messages that were received and not taken cost.
     buffered: AtomicUsize,
     /// Whether the session is in the server's queue of received messages.
     pub(crate) in_mail: AtomicBool,
@@ -377,7 +377,7 @@ impl SessionInner {
 
     pub(crate) fn try_recv(&self, channel: &Channel) -> Option<Bytes> {
         let message = channel.pop_incoming()?;
-        self.buffered.fetch_sub(message.len(), Relaxed);
+        self.buffered.fetch_sub(cost(message.len()), Relaxed);
         Some(message)
     }
 
@@ -433,17 +433,18 @@ impl SessionInner {
 
     fn keep(&self, channel: &Channel, message: &[u8]) -> bool {
         let buffered = self.buffered.load(Relaxed);
-        if buffered + message.len() > self.limits.receive_bytes {
+        let cost = cost(message.len());
+        if buffered + cost > self.limits.receive_bytes {
             channel.count_dropped();
             return false;
         }
         // before the push, as the message may be taken at once
-        self.buffered.fetch_add(message.len(), Relaxed);
+        self.buffered.fetch_add(cost, Relaxed);
         let kept = channel.push_incoming(message, self.limits.receive_queue);
         if kept {
             self.received.fetch_add(1, Relaxed);
         } else {
-            self.buffered.fetch_sub(message.len(), Relaxed);
+            self.buffered.fetch_sub(cost, Relaxed);
         }
         kept
     }

@@ -152,7 +152,7 @@ async fn a_full_queue_makes_the_sender_wait() {
 #[tokio::test]
 async fn streams_take_turns() {
     // the receiver keeps the first 20 messages and drops the rest: those tell the order
-    let limits = Limits { receive_bytes: 20 * 1_200, ..Limits::default() };
+    let limits = Limits { receive_bytes: 20 * (1_200 + 64), ..Limits::default() };
     let (_server, session, client) = pair(limits).await;
     let streams: Vec<_> = (1..=5).map(|id| client.open_stream(id).unwrap()).collect();
     // four streams have much to say, one begins last and has little
@@ -182,7 +182,7 @@ async fn streams_take_turns() {
 
 #[tokio::test]
 async fn limits_hold() {
-    let limits = Limits { streams: 10, receive_bytes: 5_000, ..Limits::default() };
+    let limits = Limits { streams: 10, receive_bytes: 5 * (1_000 + 64), ..Limits::default() };
     let (_server, session, client) = pair(limits).await;
     let streams: Vec<_> = (1..=10).map(|id| client.open_stream(id).unwrap()).collect();
     assert_eq!(client.open_stream(11).unwrap_err(), StreamError::TooMany(10));
@@ -209,6 +209,19 @@ async fn limits_hold() {
     .await;
     for _ in 0..5 {
         assert_eq!(within(session.recv()).await.unwrap().len(), 1_000);
+    }
+    // empty ones are no way around it
+    for _ in 0..100 {
+        client.send(vec![]).await.unwrap();
+    }
+    within(async {
+        while session.stats().dropped < 15 + 100 - 83 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    for _ in 0..83 {
+        assert_eq!(within(session.recv()).await.unwrap().len(), 0);
     }
     // and taking them makes room
     client.send(vec![0; 1_000]).await.unwrap();
