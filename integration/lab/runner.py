@@ -117,30 +117,19 @@ class Running:
 
 
 def run_all(chosen, entry, stadium, jobs, keep):
-    """Runs the scenarios, `jobs` at a time; returns the exit code.
-
-    In a run of several, one that fails is told with its logs and then tried once more, alone: on a
-    busy machine a single late reply must not hide what the other verdicts say. Both verdicts show.
-    """
+    """Runs the scenarios, `jobs` at a time; returns the exit code."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, interrupt)
-    waiting, running, again = list(chosen), [], []
+    waiting, running = list(chosen), []
     counts = {OK: 0, FAIL: 0, SKIP: 0}
     width = max(len(s.name) for s in chosen)
     try:
-        while waiting or running or again:
-            if again and not waiting and not running:
-                print(f"once more, one at a time: {', '.join(s.name for s in again)}", flush=True)
-                waiting, again, jobs, chosen = again, [], 1, []
+        while waiting or running:
             while waiting and len(running) < jobs:
                 running.append(Running(waiting.pop(0), entry, stadium, keep))
             for each in [r for r in running if r.poll()]:
                 running.remove(each)
-                verdict = say(each, width, keep)
-                if verdict == FAIL and len(chosen) > 1:
-                    again.append(each.scenario)
-                else:
-                    counts[verdict] += 1
+                counts[say(each, width, keep)] += 1
             time.sleep(0.05)
     except Interrupted:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 from . import shell
+from .echo import echo
 from .verdict import Failure, equal
 
 CHUNK = 1 << 16
@@ -32,10 +33,12 @@ class Pings:
         return self.sent - self.received
 
 
-def ping(host, target, count=3, interval=0.05, size=None, dont_fragment=False, wait=1.0, source=None, flood=False):
-    """Runs ping and returns what arrived; never fails by itself."""
-    argv = ["ping", "-n", "-c", count, "-W", wait]
-    argv += ["-f"] if flood else ["-i", interval]
+def ping(host, target, count=3, interval=0.05, size=None, dont_fragment=False, wait=1.0, source=None):
+    """Runs ping, for what it says and for pings that get no reply; never fails by itself.
+
+    `wait` holds only while nothing came back (see `lab.echo`): that all of several came back, `echo` tells.
+    """
+    argv = ["ping", "-n", "-c", count, "-W", wait, "-i", interval]
     if size is not None:
         argv += ["-s", size]
     if dont_fragment:
@@ -61,8 +64,9 @@ def reaches(host, target, **options):
 
 
 def must_reach(host, target, what="ping", count=3, **options):
-    result = ping(host, target, count=count, **options)
-    equal(result.received, count, f"{what}: replies from {target} at {host.label} of {count} pings")
+    """Every ping is answered, unaltered, within the `wait` of `lab.echo.echo`, which takes the options."""
+    received = echo(host, target, count, **options)
+    equal(received, count, f"{what}: replies from {target} at {host.label} of {count} pings")
 
 
 class Pinging:

@@ -145,5 +145,5 @@ def noise_constant(lab):
 @scenario("noise-shaped", "the shaped engine passes everything, in order, with bounded delay")
 def noise_shaped(lab):
     a, b = pair(lab, {**FULL, "ratio": "1:8", "engine": "shaped", "budget": "30mbit"})
-    equal(traffic.ping(a.host, b.v4, count=20, wait=3).lost, 0, "lost pings")
+    traffic.must_reach(a.host, b.v4, count=20, wait=3)
     traffic.tcp_exchange(a.host, b.host, b.v4, size=2 << 20)
