@@ -1,6 +1,8 @@
 //! From the TUN to the network: read a superpacket, route it once, cut it straight into the
 //! arena, seal each segment there, send the runs.
 
+#[cfg(feature = "lab")]
+mod lab;
 mod noise;
 mod pipeline;
 mod too_big;

@@ -251,6 +251,8 @@ impl Pipeline {
         let scheduled = peer.confirmed && !self.is_controls();
         let arrival =
             if scheduled { peer.noise.arrive(now, count) } else { Arrival::Send { noise: 0 } };
+        #[cfg(feature = "lab")]
+        let arrival = self.lab.leak_after(arrival, count, &mut peer.noise);
         let run = peer.noise.run_length(longest);
         session.note_payload();
         match arrival {
@@ -376,6 +378,8 @@ impl Pipeline {
             if let Some(at) = exact {
                 // sealed already, so that the moment does not tell what it is
                 std::thread::sleep(at.saturating_since(now));
+                #[cfg(feature = "lab")]
+                self.lab.leak_late(real);
                 self.flush(&mut *report);
             }
         } else {
@@ -440,6 +444,8 @@ impl Pipeline {
         let length = peer.noise.noise_length(run).min(target.session.payload_limit());
         // the first byte, 0, says noise
         self.send_frame(target, counter, length, |frame| frame.fill(0));
+        #[cfg(feature = "lab")]
+        self.lab.was_noise();
         peer.in_batch.0 += 1;
         peer.in_batch.1 += length as u64;
         let slot = peer.cell.id().0 as usize;
@@ -470,7 +476,11 @@ impl Pipeline {
         };
         write(&mut datagram[HEADER..HEADER + length]);
         target.session.seal(*counter, 0, &mut datagram);
+        #[cfg(feature = "lab")]
+        let header = super::lab::header(&datagram);
         datagram.commit(&target.path, TOS);
+        #[cfg(feature = "lab")]
+        self.lab.sent(header);
         *counter += 1;
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Pipeline {
     pub(super) noisy: Noisy,
     /// A failure of a flush that nobody listened to.
     unreported: Option<Failure>,
+    #[cfg(feature = "lab")]
+    pub(super) lab: super::lab::Lab,
 }
 
 /// Counts packets of one peer until another peer's turn.
@@ -100,6 +102,8 @@ impl Pipeline {
             rest: 0,
             noisy: Noisy::default(),
             unreported: None,
+            #[cfg(feature = "lab")]
+            lab: super::lab::Lab::from_environment(lane),
         }
     }
 

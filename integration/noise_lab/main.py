@@ -1,0 +1,115 @@
+"""The command line of the noise laboratory; `scripts/noise-lab` starts it with what it needs."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+
+from lab.verdict import Failure
+
+from . import analyse, classes, collect, control, dataset, report
+from .settings import SETTINGS, SHORT, USUAL
+
+SHORT_VISITS = 16
+
+
+def say(text):
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/noise-lab", description=(
+        "Measures what an observer of the wire learns from a tunnel with noise: collects visits through real "
+        "tunnels in namespaces, and trains classifiers on what was recorded. Fails where a control fails."))
+    parser.add_argument("--short", action="store_true", help="few classes and visits, controls only, about a minute")
+    parser.add_argument("--settings", default="", help=f"by comma, of {', '.join(SETTINGS)} (default {','.join(USUAL)})")
+    parser.add_argument("--visits", type=int, default=100, help="of each class and setting (default 100)")
+    parser.add_argument("--seed", type=int, default=1, help="of pages, visits, order and attackers (default 1)")
+    parser.add_argument("--window", type=float, default=2.6, help="seconds that are observed of a visit")
+    parser.add_argument("--session", type=int, default=45, help="visits of a session, with the same connection")
+    parser.add_argument("--warm-up", type=float, default=40, help="seconds of browsing before a session's visits")
+    parser.add_argument("--tunnels", type=int, default=0, help="at once (default: six for each core)")
+    parser.add_argument("--minutes", type=float, default=600, help="begin no session after so long")
+    parser.add_argument("--trees", type=int, default=300, help="of each forest")
+    parser.add_argument("--data", help="folder of the visits (default: a new one, removed at the end)")
+    parser.add_argument("--resume", action="store_true", help="go on with what --data holds already")
+    parser.add_argument("--analyse-only", action="store_true", help="collect nothing")
+    parser.add_argument("--network", action="store_true", help="train the convolutional network too (needs jax)")
+    parser.add_argument("--out", help="folder for the table, the figures and the plots")
+    parser.add_argument("--stadium", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--relay", required=True, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def plan_of(options):
+    chosen = [s for s in options.settings.split(",") if s] or (SHORT if options.short else USUAL)
+    unknown = [s for s in chosen if s not in SETTINGS]
+    if unknown:
+        sys.exit(f"noise-lab: no setting called {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
+    if options.short:
+        visits = dict.fromkeys(classes.SHORT, SHORT_VISITS)
+        return collect.Plan(options.seed, tuple(chosen), visits, 1.8, 12, 3.0)
+    visits = dict.fromkeys(classes.PAGES + classes.APPS, options.visits)
+    return collect.Plan(options.seed, tuple(chosen), visits, options.window, options.session, options.warm_up)
+
+
+def main():
+    options = arguments()
+    plan = plan_of(options)
+    if options.data and os.path.isdir(options.data) and os.listdir(options.data) and not (options.resume or options.analyse_only):
+        sys.exit(f"noise-lab: {options.data} holds visits already: give --resume to go on with them, or another folder")
+    with tempfile.TemporaryDirectory(prefix="stadium-noise-lab-") as scratch:
+        folder = options.data or scratch
+        if not options.analyse_only:
+            gather(options, plan, folder)
+        return judge(options, plan, folder)
+
+
+def gather(options, plan, folder):
+    tunnels = options.tunnels or 6 * os.cpu_count()
+    sessions = plan.sessions()
+    seconds = sum(plan.warm_up + len(v) * (plan.window + collect.PAUSE) + 4 for _, _, v in sessions) / tunnels
+    say(f"{len(sessions)} sessions of {len(plan.settings)} settings, {tunnels} at once: about {seconds / 60:.0f} minutes")
+    began = time.time()
+    failed = collect.collect(plan, folder, (options.stadium, options.relay), tunnels, began + options.minutes * 60, say)
+    say(f"collected in {(time.time() - began) / 60:.1f} minutes, {failed} sessions failed")
+
+
+def judge(options, plan, folder):
+    network = None
+    if options.network:
+        from . import network
+    results = {}
+    found = dataset.load(folder) if os.path.isdir(folder) else {}
+    for name in plan.settings:
+        if name not in found:
+            say(f"{name}: no visits")
+            continue
+        results[name] = analyse.analyse(found[name], options.seed, options.trees, options.short, network)
+        say(report.line(name, results[name]))
+    if not results:
+        sys.exit("noise-lab: nothing was collected")
+    checked = control.controls(results)
+    for name, passed, seen in checked:
+        say(f"{'ok  ' if passed else 'FAIL'} {name}: {seen}")
+    if options.out:
+        report.write(options.out, plan, options, results, checked)
+        say(f"written to {options.out}")
+    missing = [name for name in plan.settings if name not in results]
+    failed = [name for name, passed, _ in checked if not passed]
+    if failed or missing or not checked:
+        print(f"noise-lab: {len(failed)} of {len(checked)} controls failed"
+              + (f"; nothing of {', '.join(missing)}" if missing else ""), file=sys.stderr)
+        return 1
+    return 0
+
+
+def entry():
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit(f"noise-lab: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
