@@ -39,10 +39,19 @@ class Lab:
         self.underlay, self.tunnel = dict(UNDERLAY), dict(TUNNEL)
         self.folder = tempfile.mkdtemp(prefix=f"stadium-bench-{tag}-")
         self.daemons, self.helpers, self.namespaces = [], [], {}
+        try:
+            self.join()
+        except BaseException:
+            self.close()
+            raise
+
+    def join(self):
+        """Makes the namespaces and the wire between them."""
         for side in "ab":
             name = f"sb{side}{os.getpid()}-{Lab.count}"
-            sh("ip", "netns", "add", name)
+            # before it is made, so that it is removed whenever this is interrupted
             self.namespaces[side] = name
+            sh("ip", "netns", "add", name)
         a, b = self.namespaces["a"], self.namespaces["b"]
         sh("ip", "link", "add", "under", "netns", a, "mtu", 1500, "type", "veth",
            "peer", "name", "under", "netns", b, "mtu", 1500)
@@ -90,7 +99,8 @@ class Lab:
         self.run(side, "ip", "address", "add", f"{TUNNEL[side]}/24", "dev", device)
         self.run(side, "ip", "link", "set", device, "mtu", mtu, "up")
 
-    def wait_for_traffic(self, seconds=15):
+    def wait_for_traffic(self, seconds=45):
+        """Waits until a ping comes back; some programs repeat a lost handshake after 20 s only."""
         end = time.monotonic() + seconds
         ping = self.command("a", "ping", "-n", "-c1", "-W1", self.tunnel["b"])
         while subprocess.run(ping, capture_output=True, check=False).returncode:

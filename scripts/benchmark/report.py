@@ -1,7 +1,6 @@
-"""Medians of rounds, as a Markdown table and as a plot."""
+"""Medians of rounds, and tables of them in Markdown."""
 
 import statistics
-from html import escape
 
 # title, measure, value, format
 COLUMNS = (
@@ -54,6 +53,9 @@ def table(summary):
     used = [c for c in COLUMNS if any(f"{c[1]}.{c[2]}" in cells for cells in summary.values())]
     lines = ["| | " + " | ".join(c[0] for c in used) + " | RSS, MiB |", "|---" * (len(used) + 2) + "|"]
     for name, cells in summary.items():
+        if len(cells) == 1:
+            # it was not measured
+            continue
         row = [name]
         for _, measure, key, form in used:
             cell = cells.get(f"{measure}.{key}")
@@ -69,26 +71,27 @@ def table(summary):
     return "\n".join(lines)
 
 
-def plot(summary):
-    """Bars of one TCP flow and of processor time, as SVG."""
-    panels = (("one TCP flow, Gbit/s", "tcp_up.gbps"), ("daemon CPU seconds per GB", "tcp_up.cpu_s_per_gb"))
-    bar, left, width, gap = 18, 150, 260, 60
-    names = [name for name, cells in summary.items() if name != "veth" and any(key in cells for _, key in panels)]
-    height = 40 + bar * len(names)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + 2 * (width + gap)}" height="{height}" '
-           'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="#fff"/>']
-    for number, (title, key) in enumerate(panels):
-        start = left + number * (width + gap)
-        found = {name: summary[name][key]["median"] for name in names if key in summary[name]}
-        most = max(found.values(), default=1) or 1
-        out.append(f'<text x="{start}" y="18" font-weight="bold">{escape(title)}</text>')
-        for line, name in enumerate(names):
-            y = 30 + line * bar
-            if number == 0:
-                out.append(f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>')
-            if name in found:
-                length = found[name] / most * width
-                colour = "#2563a8" if name.startswith("stadium") else "#9aa4ae"
-                out.append(f'<rect x="{start}" y="{y}" width="{length:.1f}" height="{bar - 4}" fill="{colour}"/>')
-                out.append(f'<text x="{start + length + 4:.1f}" y="{y + 12}">{found[name]:.2f}</text>')
-    return "\n".join([*out, "</svg>", ""])
+# number of flows, measure
+FLOWS = ((1, "tcp_up"), (4, "tcp_4"), (64, "tcp_64"))
+
+
+def growth(results, counts):
+    """Throughput and processor time by number of peers and of flows; `counts` are peers by name."""
+    found = {}
+    for name, peers in counts.items():
+        for flows, measure in FLOWS:
+            rounds = results.get(name, {}).get("rounds", [])
+            cell = {key: median(values(rounds, measure, key)) for key in ("gbps", "cpu_s_per_gb")}
+            if cell["gbps"] is not None:
+                found[peers, flows] = cell
+    return found
+
+
+def growth_table(found, peers):
+    head = "".join(f" {flows} flow{'s' if flows > 1 else ''}, Gbit/s | CPU s per GB |" for flows, _ in FLOWS)
+    lines = [f"| configured peers |{head}", "|---" * (1 + 2 * len(FLOWS)) + "|"]
+    for count in peers:
+        cells = [found.get((count, flows), {}) for flows, _ in FLOWS]
+        shown = [f"{cell[key]:.2f}" if cell.get(key) is not None else "–" for cell in cells for key in ("gbps", "cpu_s_per_gb")]
+        lines.append(f"| {count:,} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)

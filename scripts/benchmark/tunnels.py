@@ -4,16 +4,23 @@ import os
 import re
 import shutil
 
+from lab.manykeys import public_keys
+
 from .lab import TUNNEL, UNDERLAY, sh
 
 ENDS = (("a", "b"), ("b", "a"))
 
 
 class Tunnel:
-    """One way to join two hosts; `needs` are programs on PATH, `package` what installs them."""
+    """One way to join two hosts.
 
-    def __init__(self, name, note, mtu=1420, needs=(), package=None):
-        self.name, self.note, self.mtu, self.needs, self.package = name, note, mtu, needs, package
+    `needs` are programs on PATH; `package` is the Debian package, `crates` are the crates of
+    crates.io that have them.
+    """
+
+    def __init__(self, name, note, mtu=1420, needs=(), package=None, crates=()):
+        self.name, self.note, self.mtu, self.needs = name, note, mtu, needs
+        self.package, self.crates = package, crates
 
     def missing(self):
         return [program for program in self.needs if not shutil.which(program)]
@@ -62,13 +69,12 @@ class Crowd(Stadium):
     """Stadium with further configured peers that are never there."""
 
     def __init__(self, peers, program):
-        super().__init__(f"stadium-{peers}-peers", f"Stadium with {peers} configured peers", program)
+        super().__init__(f"stadium-{peers}-peers", f"Stadium with {peers} configured peers, of which one is there", program)
         self.count = peers
 
     def peers(self, lab, side, other, public):
         text = [super().peers(lab, side, other, public)]
-        for number in range(self.count - 1):
-            key = sh(self.program, "pubkey", stdin=sh(self.program, "genkey")).strip()
+        for number, key in enumerate(public_keys(self.count - 1)):
             text.append(f"  - public_key: {key}\n    allowed_ips: [10.99.{number // 256}.{number % 256}/32]\n")
         return "".join(text)
 
@@ -90,8 +96,8 @@ class Forwarder(Tunnel):
 class WireGuard(Tunnel):
     """Anything that `wg set` configures over a socket in /var/run/wireguard."""
 
-    def __init__(self, name, note, argv, package=None):
-        super().__init__(name, note, needs=(argv[0], "wg"), package=package)
+    def __init__(self, name, note, argv, package=None, crates=()):
+        super().__init__(name, note, needs=(argv[0], "wg"), package=package, crates=crates)
         self.argv = argv
 
     def start(self, lab):
@@ -106,6 +112,44 @@ class WireGuard(Tunnel):
             lab.run(side, "wg", "set", device, "private-key", key, "listen-port", 51820, "peer", public,
                     "allowed-ips", "10.88.0.0/24", "endpoint", f"{UNDERLAY[other]}:51820")
             lab.set_up(side, device, self.mtu)
+
+
+class Quincy(Tunnel):
+    """One end is the server; it gives the other the first address of its pool."""
+
+    def start(self, lab):
+        # its Noise mode takes X25519 keys, as WireGuard does
+        keys = {side: sh("wg", "genkey").strip() for side in "ab"}
+        public = {side: sh("wg", "pubkey", stdin=keys[side] + "\n").strip() for side in "ab"}
+        users = lab.write("users.toml", f'[users.b]\nauthorized_keys = ["{public["b"]}"]\n')
+        lab.daemon("a", "quincy-server", "--config-path", lab.write("server.toml", f"""name = "bench"
+interface_name = "quincy"
+bind_address = "{UNDERLAY["a"]}"
+bind_port = 55555
+tunnel_network = "{TUNNEL["a"]}/24"
+users_file = "{users}"
+[protocol]
+mode = "noise"
+private_key = "{keys["a"]}"
+[connection]
+mtu = {self.mtu}
+[log]
+level = "warn"
+"""))
+        lab.wait_for("a", "quincy")
+        lab.daemon("b", "quincy-client", "--config-path", lab.write("client.toml", f"""connection_string = "{UNDERLAY["a"]}:55555"
+[protocol]
+mode = "noise"
+server_public_key = "{public["a"]}"
+private_key = "{keys["b"]}"
+[connection]
+mtu = {self.mtu}
+[network]
+interface_name = "quincy"
+[log]
+level = "warn"
+"""))
+        lab.wait_for("b", "quincy")
 
 
 class OpenVpn(Tunnel):
@@ -200,8 +244,10 @@ def all_tunnels(stadium, forwarder, reference=None):
         Forwarder("forwarder-no-offload", "no cryptography, one packet a system call", forwarder, "nogso"),
         Veth("veth", "no tunnel at all", mtu=1500),
         WireGuard("wireguard-go", "wireguard-go as found on PATH", ("wireguard-go", "-f"), "wireguard-go"),
-        WireGuard("boringtun", "boringtun-cli (cargo install boringtun-cli)", ("boringtun-cli", "-f", "--disable-drop-privileges")),
-        WireGuard("gotatun", "gotatun (cargo install gotatun-cli)", ("gotatun", "-f", "--disable-drop-privileges")),
+        WireGuard("boringtun", "boringtun-cli, from crates.io", ("boringtun-cli", "-f", "--disable-drop-privileges"), crates=("boringtun-cli",)),
+        WireGuard("gotatun", "gotatun-cli, from crates.io", ("gotatun", "-f", "--disable-drop-privileges"), crates=("gotatun-cli",)),
+        Quincy("quincy", "quincy over QUIC, its Noise mode, from crates.io", mtu=1400,
+               needs=("quincy-server", "quincy-client", "wg"), crates=("quincy-server", "quincy-client")),
         OpenVpn("openvpn", "OpenVPN over UDP, AES-256-GCM", needs=("openvpn", "openssl"), package="openvpn"),
         Nebula("nebula", "nebula, AES-256-GCM", needs=("nebula", "nebula-cert"), package="nebula"),
         Tinc("tinc", "tinc 1.0, AES-256-CBC and SHA-256", needs=("tincd", "openssl"), package="tinc"),
