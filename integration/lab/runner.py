@@ -26,16 +26,16 @@ def interrupt(_signal, _frame):
 
 # ---- inside the child
 
-def run_child(scenario, stadium, tag, keep):
+def run_child(scenario, stadium, tag, keep, long=0):
     """Runs one scenario and prints its verdict as the last line."""
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
     verdict, reason = FAIL, "interrupted"
     lab = None
     try:
-        lab = world.Lab(scenario.name, stadium, tag)
+        lab = world.Lab(scenario.name, stadium, tag, long)
         scenario.run(lab)
-        verdict, reason = OK, ""
+        verdict, reason = OK, "; ".join(lab.notes)
     except Skip as skip:
         verdict, reason = SKIP, str(skip)
     except Failure as failure:
@@ -71,15 +71,16 @@ def where(failure):
 # ---- the parent
 
 class Running:
-    def __init__(self, scenario, entry, stadium, keep):
+    def __init__(self, scenario, entry, stadium, keep, long=0):
         self.scenario = scenario
+        self.limit = scenario.within(long)
         self.tag = f"stadium{os.getpid()}-{scenario.name}"
         self.output = tempfile.TemporaryFile("w+", errors="replace")
         self.started = time.monotonic()
         self.timed_out = False
         argv = [sys.executable, entry, "--child", scenario.name, "--tag", self.tag, "--bin", stadium]
         self.process = subprocess.Popen(
-            argv + (["--keep"] if keep else []),
+            argv + (["--keep"] if keep else []) + (["--long", "--minutes", str(long)] if long else []),
             stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT, start_new_session=True,
         )
 
@@ -87,7 +88,7 @@ class Running:
         """True when it has ended; a scenario past its limit is told to end, then killed."""
         if self.process.poll() is not None:
             return True
-        over = time.monotonic() - self.started - self.scenario.limit
+        over = time.monotonic() - self.started - self.limit
         if over > 0 and not self.timed_out:
             self.timed_out = True
             self.process.terminate()
@@ -102,7 +103,7 @@ class Running:
         if not mark and not keep:
             world.sweep(self.tag)
         if self.timed_out:
-            verdict, reason = FAIL, f"not done within {self.scenario.limit:g} s"
+            verdict, reason = FAIL, f"not done within {self.limit:g} s"
         return verdict, reason, text.strip(), time.monotonic() - self.started
 
     def abort(self):
@@ -116,7 +117,7 @@ class Running:
         world.sweep(self.tag)
 
 
-def run_all(chosen, entry, stadium, jobs, keep):
+def run_all(chosen, entry, stadium, jobs, keep, long=0):
     """Runs the scenarios, `jobs` at a time; returns the exit code."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, interrupt)
@@ -126,7 +127,7 @@ def run_all(chosen, entry, stadium, jobs, keep):
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                running.append(Running(waiting.pop(0), entry, stadium, keep))
+                running.append(Running(waiting.pop(0), entry, stadium, keep, long))
             for each in [r for r in running if r.poll()]:
                 running.remove(each)
                 counts[say(each, width, keep)] += 1

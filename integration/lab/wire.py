@@ -1,6 +1,7 @@
 """The outer network: capture, classify, replay and forge datagrams (`protocol.md` section 2)."""
 
 import contextlib
+import dataclasses
 import ipaddress
 import select
 import socket
@@ -28,6 +29,8 @@ class Datagram:
     ip_length: int
     fragment: bool
     outgoing: bool
+    # when it was read from the wire, on the monotonic clock
+    at: float = 0.0
 
     @property
     def kind(self):
@@ -73,6 +76,7 @@ class Capture:
             parsed = parse(packet, where[2] == PACKET_OUTGOING)
             if parsed is None:
                 continue
+            parsed = dataclasses.replace(parsed, at=time.monotonic())
             if gso_type == GSO_UDP_L4 and gso_size:
                 whole = parsed.payload
                 head = parsed.ip_length - len(whole)

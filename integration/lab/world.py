@@ -8,6 +8,7 @@ import tempfile
 from . import shell
 from .netns import Namespace, address, veth
 from .node import Node
+from .verdict import Skip
 
 
 class Host(Namespace):
@@ -21,7 +22,9 @@ class Host(Namespace):
 
 
 class Lab:
-    def __init__(self, scenario, stadium, tag):
+    def __init__(self, scenario, stadium, tag, long=0):
+        self.long = long
+        self.notes = []
         self.scenario = scenario
         self.stadium = stadium
         self.tag = tag
@@ -82,6 +85,20 @@ class Lab:
                 left.wait()
                 right.wait()
         return left, right
+
+    # ---- figures and helpers
+
+    def note(self, figure):
+        """A figure to stand beside the verdict when the scenario succeeds."""
+        self.notes.append(figure)
+
+    def helper(self, name):
+        """The path of a program that is built beside `stadium`."""
+        beside = os.path.dirname(self.stadium)
+        for path in (os.path.join(beside, name), os.path.join(beside, "examples", name)):
+            if os.access(path, os.X_OK):
+                return path
+        raise Skip(f"no {name} beside {self.stadium}; build it: cargo build --release --locked -p stadium-netsim --bins --examples")
 
     # ---- ending
 

@@ -2,6 +2,8 @@
 
 import base64
 import os
+import re
+import socket
 import struct
 
 from lab import traffic
@@ -118,6 +120,72 @@ def junk(lab):
     drops = b.drops()
     at_least(sum(drops.values()), 1500, "dropped datagrams in all")
     unmoved(a, b)
+
+
+def waiting_bytes(node):
+    """What waits in the receive buffers of a node's UDP sockets, in bytes."""
+    waiting = 0
+    for table in ("udp", "udp6"):
+        with open(f"/proc/{node.pid}/net/{table}") as lines:
+            next(lines)
+            waiting += sum(int(line.split()[4].split(":")[1], 16) for line in lines)
+    return waiting
+
+
+@scenario("every-length", "junk of every length from 0 to the longest datagram and of every first byte: exactly counted, silence on the wire, the tunnel carries",
+          limit=240)
+def every_length(lab):
+    a, b = lab.pair()
+    # one wire that takes the longest datagram in one piece: what is judged is the daemon, not reassembly
+    eve = lab.host("eve", mtu=65535)
+    b.host.ip("link", "set", "eth0", "mtu", 65535)
+    lab.router.ip("link", "set", b.host.wire, "mtu", 65535)
+    for version, source in ((4, b.host.v4), (6, b.host.v6)):
+        family = "ip" if version == 4 else "ip6"
+        eve.nft(f"table {family} judge {{ chain in {{ type filter hook prerouting priority -300; "
+                f"{family} saddr {source} counter; }}; }}")
+    pinging = traffic.Pinging(a.host, b.v4, interval=0.05)
+    noise = memoryview(os.urandom(1 << 17))
+    heads = (b"StadiumP\x7a", b"StadiumP\x00", b"\x01\0\0\0", b"\x02\0\0\0", b"\x03\0\0\0", b"\x04\0\0\0", b"\x04\x01\0\0")
+    before, sent = sum(b.drops().values()), 0
+
+    def taken():
+        """Waits until the daemon has read what came, so that no receive buffer overflows."""
+        until("b reads what came", lambda: waiting_bytes(b) == 0, timeout=20, every=0.001)
+
+    for version, longest, every in ((6, 65527, 1), (4, 65507, 16)):
+        sock = eve.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, 32, 1 << 22)  # SO_SNDBUFFORCE
+        sock.connect((b.host.outer(version), PORT))
+        waiting = 0
+        for length in range(1, longest + 1, every):
+            at = length * 7919 % (1 << 16)
+            head = heads[length % len(heads)] if length % 2 else noise[at:at + 1]
+            sock.send(b"".join((head[:length], noise[at:at + max(0, length - len(head))])))
+            sent += 1
+            waiting += length + 700
+            if waiting > 60_000:
+                taken()
+                waiting = 0
+        for first in range(256):
+            taken()
+            for length in (1, 2, 8, 15, 16, 31, 32, 33, 64, 85, 100, 236, 240, 1200, 1424, 1452):
+                sock.send(bytes([first]) + bytes(noise[first * 97:first * 97 + length - 1]))
+                sent += 1
+        # an empty datagram is nothing: not even counted
+        sock.send(b"")
+        sock.close()
+    until("every datagram is counted", lambda: sum(b.drops().values()) - before >= sent, timeout=10)
+    settle(0.5)
+    equal(sum(b.drops().values()) - before, sent, "drops for the datagrams sent")
+    counted = re.findall(r"counter packets (\d+)", eve.run("nft", "list", "ruleset").out)
+    equal(counted, ["0", "0"], "packets that b sent to the attacker, by both families")
+    lost = pinging.stop()
+    equal(lost.lost, 0, f"pings lost of {lost.sent}")
+    true("panic" not in b.log(), "no panic")
+    unmoved(a, b)
+    traffic.tcp_exchange(a.host, b.host, b.v4, size=1 << 20)
+    lab.note(f"{sent} datagrams, {lost.sent} pings beside them")
 
 
 @scenario("stolen", "a fresh datagram held back and sent from another address first: no more than a path check goes there")

@@ -33,7 +33,12 @@ pub(crate) fn start(format: LogFormat) -> Result<(), Failure> {
         })?,
         _ => EnvFilter::new(DEFAULT_LEVEL),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // a line that cannot be written (a full disk, a reader that went away) is lost: the complaint
+    // would go to the same place, and the library panics where that fails too
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).finish().try_start(),
         LogFormat::Text if stderr_is_journal() => {

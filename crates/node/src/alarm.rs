@@ -83,16 +83,16 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut alarm = Alarm::new().unwrap();
-            let at = Clock.instant() + Duration::from_millis(30);
+            let at = Clock::default().instant() + Duration::from_millis(30);
             alarm.set(Some(at));
             alarm.rings().await;
-            assert!(Clock.instant() >= at);
+            assert!(Clock::default().instant() >= at);
             // the past rings at once, also twice
             for _ in 0..2 {
                 alarm.set(Some(at));
                 alarm.rings().await;
             }
-            alarm.set(Some(Clock.instant() + Duration::from_millis(20)));
+            alarm.set(Some(Clock::default().instant() + Duration::from_millis(20)));
             alarm.set(None);
             let silent = tokio::time::timeout(Duration::from_millis(60), alarm.rings()).await;
             assert!(silent.is_err(), "a timer that was taken back rang");

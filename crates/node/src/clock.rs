@@ -11,9 +11,17 @@ use stadium_proto::time::{Instant, WallTime};
 /// [`Instant`] comes from `CLOCK_BOOTTIME`, which goes on while the machine sleeps, so that a
 /// session that slept too long is known to be too old.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Clock;
+pub(crate) struct Clock {
+    /// What tests add to the wall clock, in nanoseconds.
+    wrong_by: i64,
+}
 
 impl Clock {
+    /// Makes a clock whose wall time is wrong by so many nanoseconds.
+    pub(crate) fn wrong_by(nanos: i64) -> Self {
+        Self { wrong_by: nanos }
+    }
+
     /// Reads the monotonic clock.
     #[inline]
     pub(crate) fn instant(self) -> Instant {
@@ -22,7 +30,7 @@ impl Clock {
 
     /// Reads the wall clock.
     pub(crate) fn wall(self) -> WallTime {
-        WallTime::from_nanos(nanos(ClockId::Realtime))
+        WallTime::from_nanos(nanos(ClockId::Realtime).saturating_add_signed(self.wrong_by))
     }
 
     /// Reads both, for one call of the engine.
@@ -51,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_clocks_run() {
-        let clock = Clock;
+        let clock = Clock::default();
         let before = clock.instant();
         assert!(clock.instant() >= before);
         assert!(clock.slept() <= clock.instant() - Instant::ZERO);
@@ -59,5 +67,9 @@ mod tests {
         assert!(
             (1_577_836_800..7_258_118_400).contains(&(clock.wall().as_nanos() / 1_000_000_000))
         );
+        let year = 31_557_600_000_000_000;
+        let (ahead, behind) = (Clock::wrong_by(year), Clock::wrong_by(-year));
+        assert!(ahead.wall().as_nanos() - behind.wall().as_nanos() >= 2 * year.unsigned_abs());
+        assert!(Clock::wrong_by(i64::MIN).wall().as_nanos() == 0, "no time before 1970");
     }
 }

@@ -7,6 +7,7 @@ use stadium_config::PeerFile;
 use stadium_proto::timers::Timers;
 use tokio::runtime::Runtime;
 
+use crate::clock::Clock;
 use crate::control;
 use crate::error::RunError;
 use crate::settings;
@@ -31,6 +32,7 @@ pub struct RunOptions {
 /// [`RunError`]: why it did not come up, or ended without being asked to. Nothing is left behind.
 pub fn run(file: PeerFile, options: RunOptions, ready: impl FnOnce()) -> Result<(), RunError> {
     let timers = timers_of_environment()?;
+    let clock = clock_of_environment()?;
     refuse_unsupported(&file)?;
     for warning in settings::warnings(&file) {
         tracing::warn!("{warning}");
@@ -39,7 +41,7 @@ pub fn run(file: PeerFile, options: RunOptions, ready: impl FnOnce()) -> Result<
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let signals = Signals::listen()?;
-        let mut control = control::start(file, timers).await?;
+        let mut control = control::start(file, timers, clock).await?;
         control.confirm_within(options.confirm_within);
         control.run(signals, ready).await
     });
@@ -108,6 +110,13 @@ fn timers_of_environment() -> Result<Timers, RunError> {
     let timers = settings::test_timers(&text.to_string_lossy()).map_err(RunError::invalid)?;
     tracing::warn!("{} shortens the protocol's timers: for tests only", settings::TEST_TIMERS);
     Ok(timers)
+}
+
+fn clock_of_environment() -> Result<Clock, RunError> {
+    let Some(text) = std::env::var_os(settings::TEST_CLOCK) else { return Ok(Clock::default()) };
+    let nanos = settings::test_clock(&text.to_string_lossy()).map_err(RunError::invalid)?;
+    tracing::warn!("{} sets the wall clock wrong: for tests only", settings::TEST_CLOCK);
+    Ok(Clock::wrong_by(nanos))
 }
 
 fn refuse_unsupported(file: &PeerFile) -> Result<(), RunError> {

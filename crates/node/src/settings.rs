@@ -25,6 +25,9 @@ pub(crate) const MAX_WORKERS: usize = 63;
 /// The variable that shortens timers in tests.
 pub(crate) const TEST_TIMERS: &str = "STADIUM_TEST_TIMERS";
 
+/// The variable that sets the wall clock wrong in tests.
+pub(crate) const TEST_CLOCK: &str = "STADIUM_TEST_CLOCK";
+
 /// Returns what of `file` this version cannot do, though it must not run without; empty: nothing.
 pub(crate) fn unsupported(file: &PeerFile) -> Vec<String> {
     let mut refused = Vec::new();
@@ -219,9 +222,32 @@ pub(crate) fn test_timers(text: &str) -> Result<Timers, String> {
     Ok(timers)
 }
 
+/// Reads by how many nanoseconds the wall clock shall be wrong in a test: `+3650d`, `-1h`.
+///
+/// # Errors
+/// A message that says what would be right.
+pub(crate) fn test_clock(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{TEST_CLOCK}: `{text}` is not a sign and a duration, such as -3650d");
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').ok_or_else(wrong)?),
+    };
+    let duration = config::parse_duration(rest).map_err(|_| wrong())?;
+    i64::try_from(duration.as_nanos()).map(|nanos| sign * nanos).map_err(|_| wrong())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_clock_has_a_sign_and_a_duration() {
+        assert_eq!(test_clock("+1s"), Ok(1_000_000_000));
+        assert_eq!(test_clock("-3650d"), Ok(-3650 * 86_400 * 1_000_000_000));
+        for wrong in ["1s", "", "+", "-soon", "+999999d"] {
+            assert!(test_clock(wrong).unwrap_err().contains("such as -3650d"), "{wrong}");
+        }
+    }
 
     #[test]
     fn timers_are_read_or_refused_with_a_remedy() {

@@ -142,10 +142,12 @@ fn find_group(text: &str, group: &str) -> Option<u32> {
 /// Serves callers until it is dropped.
 pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command>, feed: Feed) {
     let callers = Arc::new(Semaphore::new(CALLERS));
+    let mut told = false;
     loop {
         let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                told = false;
                 let (commands, feed) = (commands.clone(), feed.clone());
                 tokio::spawn(async move {
                     let _permit = permit;
@@ -154,7 +156,10 @@ pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the control socket does not take callers");
+                // once for as long as it lasts
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "the control socket does not take callers");
+                }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

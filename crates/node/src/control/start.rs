@@ -90,7 +90,11 @@ async fn resolve_all(file: &PeerFile) -> Vec<Vec<SocketAddr>> {
 ///
 /// # Errors
 /// The first step that failed; everything before it is undone.
-pub(crate) async fn start(file: PeerFile, timers: Timers) -> Result<Control, RunError> {
+pub(crate) async fn start(
+    file: PeerFile,
+    timers: Timers,
+    clock: Clock,
+) -> Result<Control, RunError> {
     let system = System::connect()?;
     let name = file.interface.name.to_string();
     let socket = settings::absolute(&file.control.socket);
@@ -98,7 +102,7 @@ pub(crate) async fn start(file: PeerFile, timers: Timers) -> Result<Control, Run
     for line in cleared {
         tracing::warn!("a killed daemon of {name} had left something: {line}");
     }
-    match raise(&system, file, timers, socket, &mut state).await {
+    match raise(&system, file, (timers, clock), socket, &mut state).await {
         Ok(raised) => Ok(raised.into_control(system, state)),
         Err(error) => {
             if let Err(error) = state.remove() {
@@ -123,6 +127,7 @@ struct Raised {
 /// What is open: sockets, engine, workers.
 struct Open {
     engine: Engine,
+    clock: Clock,
     outbox: Outbox,
     drain: Drain,
     workers: Workers,
@@ -138,7 +143,7 @@ struct Open {
 async fn raise(
     system: &System,
     file: PeerFile,
-    timers: Timers,
+    (timers, clock): (Timers, Clock),
     socket: PathBuf,
     state: &mut StateFile,
 ) -> Result<Raised, RunError> {
@@ -159,7 +164,7 @@ async fn raise(
             ..Options::named(file.interface.name.as_str())
         })?;
         let applied = system.apply(plan.with_index(device.ifindex()), state).await?;
-        let setting = Setting { system, file: &file, timers, mtu, worker_count };
+        let setting = Setting { system, file: &file, timers, clock, mtu, worker_count };
         match open(&setting, &device, bound, &socket, state).await {
             Ok(open) => Ok(Raised { file, mtu, socket, addresses, applied, device, open }),
             Err(error) => {
@@ -185,6 +190,7 @@ struct Setting<'a> {
     system: &'a System,
     file: &'a PeerFile,
     timers: Timers,
+    clock: Clock,
     mtu: u32,
     worker_count: usize,
 }
@@ -197,7 +203,7 @@ async fn open(
     socket: &std::path::Path,
     state: &mut StateFile,
 ) -> Result<Open, RunError> {
-    let Setting { system, file, timers, mtu, worker_count } = *setting;
+    let Setting { system, file, timers, clock, mtu, worker_count } = *setting;
     let events = system::watch()
         .inspect_err(|error| tracing::warn!("changes of the network go unnoticed: {error}"))
         .ok();
@@ -210,7 +216,6 @@ async fn open(
     let listener = server::listen(socket, file.control.group.as_deref())?;
     let mut opened = || {
         state.add_file(socket)?;
-        let clock = Clock;
         let engine = Engine::new(
             Identity::new(file.interface.private_key.clone()),
             file.interface.network_key.clone(),
@@ -236,6 +241,7 @@ async fn open(
     match opened() {
         Ok((engine, drain, workers, notices)) => Ok(Open {
             engine,
+            clock,
             outbox: Outbox::new(bound),
             drain,
             workers,
@@ -262,18 +268,17 @@ fn system_entropy(bytes: &mut [u8]) {
 impl Raised {
     fn into_control(self, system: System, state: StateFile) -> Control {
         let Self { file, mtu, socket, addresses, applied, device, open } = self;
-        let clock = Clock;
         let feed = Feed::new(file.interface.name.as_str());
         let mut control = Control {
             engine: open.engine,
-            clock,
+            clock: open.clock,
             outbox: open.outbox,
             drain: open.drain,
             book: Book::default(),
             file,
             mtu,
             worker_count: open.worker_count,
-            started: clock.instant(),
+            started: open.clock.instant(),
             device,
             workers: open.workers,
             notices: open.notices,

@@ -105,9 +105,17 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "check the path; `stadium init` writes a new file",
         io::ErrorKind::PermissionDenied => "run as the owner of the file, or as root",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "nothing has changed; make room and try again"
+        }
         _ => "nothing has changed",
     };
-    Failure::usage(format!("{}:1:1: error: cannot {what} it: {error}; {remedy}", path.display()))
+    let message = format!("{}:1:1: error: cannot {what} it: {error}; {remedy}", path.display());
+    match error.kind() {
+        // what was asked for is wrong, not the machine
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Failure::usage(message),
+        _ => Failure::failed(message),
+    }
 }
 
 /// Replaces a file as a whole, its owner and permissions kept: readers see one text or the other.
@@ -146,7 +154,11 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
             io::ErrorKind::AlreadyExists => {
                 Failure::failed(format!("{shown} exists already, and stays as it is"))
             }
-            _ => Failure::failed(format!("cannot write {shown}: {error}")),
+            _ => {
+                // half a secret helps nobody, and would be in the way of the next try
+                let _ = fs::remove_file(path);
+                Failure::failed(format!("cannot write {shown}: {error}"))
+            }
         }
     })
 }
