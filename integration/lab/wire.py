@@ -51,7 +51,8 @@ class Capture:
         with host.inside():
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self.sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-            self.sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+            with contextlib.suppress(PermissionError):  # root of a user namespace may not
+                self.sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
             self.sock.bind((interface, ETH_P_ALL))
         # a TUN has no link header, a veth an Ethernet one
         self.offset = VNET_LEN + (0 if self.sock.getsockname()[3] == ARPHRD_NONE else 14)
