@@ -74,8 +74,8 @@ def load(node, target, stop, port=7003):
             time.sleep(0.01)
 
 
-@scenario("kills", "kill -9 under load, again and again, each side: back within 5 s after the restarted side speaks; --long: 100 each, and 16 s where it stays silent",
-          limit=150, long=7200)
+@scenario("kills", "kill -9 under load, again and again, each side: back within 5 s after the restarted side speaks; --long: 100 times each",
+          limit=150, long=1200)
 def kills(lab):
     import threading
 
@@ -96,17 +96,6 @@ def kills(lab):
             _, seconds = until("the restarted side is answered", lambda v=victim, s=survivor: traffic.reaches(v.host, s.v4, wait=0.2), timeout=16)
             worst[victim.label] = max(worst.get(victim.label, 0), seconds)
             at_most(round(seconds, 2), 5, f"seconds until {victim.label} was back")
-        # and where it does not speak, silence tells: 15 s, and a handshake
-        for _ in range(100 if lab.long else 0):
-            settle(dice.uniform(0.2, 1.2))
-            pinging = traffic.Pinging(survivor.host, victim.v4, interval=0.1)
-            victim.kill()
-            victim.up()
-            before = pinging.replies()
-            _, seconds = until("the survivor is answered again", lambda: pinging.replies() > before, timeout=25)
-            pinging.stop()
-            worst[f"silent {victim.label}"] = max(worst.get(f"silent {victim.label}", 0), seconds)
-            at_most(round(seconds, 1), 16, f"seconds until {survivor.label} reached the silent {victim.label}")
         stop["now"] = True
         blast.join(5)
         traffic.must_reach(survivor.host, victim.v4, "in the end")

@@ -19,20 +19,25 @@ def killed(lab, side):
     a.wait()  # a asked for the session: it is the initiator
     victim, survivor = (a, b) if side == "initiator" else (b, a)
     traffic.must_reach(survivor.host, victim.v4)
-    pinging = traffic.Pinging(survivor.host, victim.v4, interval=0.2)
-    settle(1)
-    victim.kill()
-    victim.up()
-    before = pinging.replies()
-    _, seconds = until("the survivor's pings are answered again", lambda: pinging.replies() > before, timeout=25)
-    pinging.stop()
-    at_most(round(seconds, 1), 16, "seconds until traffic flowed again")
+    worst = 0
+    for _ in range(100 if lab.long else 1):
+        pinging = traffic.Pinging(survivor.host, victim.v4, interval=0.2)
+        settle(1)
+        victim.kill()
+        victim.up()
+        before = pinging.replies()
+        _, seconds = until("the survivor's pings are answered again", lambda p=pinging, n=before: p.replies() > n, timeout=25)
+        pinging.stop()
+        worst = max(worst, seconds)
+        at_most(round(seconds, 1), 16, "seconds until traffic flowed again")
     traffic.must_reach(survivor.host, victim.v4)
     traffic.must_reach(victim.host, survivor.v4)
+    if lab.long:
+        lab.note(f"worst {worst:.1f} s")
 
 
-scenario("kill-initiator", "kill -9 of the side that asked for the session; back within 16 s", side="initiator")(killed)
-scenario("kill-responder", "kill -9 of the side that answered; back within 16 s", side="responder")(killed)
+scenario("kill-initiator", "kill -9 of the side that asked for the session; back within 16 s; --long: a hundred times", limit=60, long=2700, side="initiator")(killed)
+scenario("kill-responder", "kill -9 of the side that answered; back within 16 s; --long: a hundred times", limit=60, long=2700, side="responder")(killed)
 
 
 @scenario("kill-sender", "kill -9, and the restarted side speaks first: back at once")
