@@ -85,7 +85,11 @@ impl Forge {
             }
         }
         let len = args.len.clamp(64, 1452);
-        Ok(Self { kind: args.kind, len, mac, samples, mix: Mix::new(7), made: 0 })
+        // another flood than the last one: the same bytes again would be told as repeated
+        let seed = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(7, |since| since.as_nanos() as u64);
+        Ok(Self { kind: args.kind, len, mac, samples, mix: Mix::new(seed), made: 0 })
     }
 
     /// Returns the length of the next datagram.
