@@ -62,7 +62,7 @@ def loop_self(lab):
     at_least(turns, 10, "packets that went round")
     at_most(turns, 1500, "packets that went round")
     at_most(processor_seconds(a) - cpu, 1, "seconds of processor time")
-    equal(len(a.host.pids()), 1, "daemons at a")
+    equal(len(a.host.pids()), 2, "processes at a: the daemon and its helper")
     a.host.ip("route", "del", f"{b.host.v4}/32", "dev", "stadium0")
     until("b is reached again", lambda: traffic.reaches(a.host, b.v4, wait=0.5), timeout=20)
     traffic.must_reach(b.host, a.v4, "b to a, afterwards")

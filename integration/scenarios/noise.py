@@ -87,9 +87,14 @@ def noise_ratio(lab, ratio):
         sink[-1].bind((node.v4, 9))
     for node, other in ((a, b), (b, a)):
         before = node.peer(other)["tx"]
-        flood(node.host, other.v4, 100_000, 8_000)
-        time.sleep(0.1)
-        real, achieved = ratio_of(node, other, before)
+        real = 0
+        for _ in range(5):
+            # the kernel drops what a busy daemon does not fetch in time: those are sent again
+            flood(node.host, other.v4, 100_000 - real, 8_000)
+            time.sleep(0.1)
+            real, achieved = ratio_of(node, other, before)
+            if real >= 100_000:
+                break
         at_least(real, 100_000, f"packets of {node.label}")
         at_most(abs(achieved / RATIOS[ratio] - 1), 0.005, f"{node.label}: {achieved:.5f} for {ratio}, error")
     for sock in sink:

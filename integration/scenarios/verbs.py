@@ -85,7 +85,7 @@ def detach(lab):
         at_most(round(time.monotonic() - start, 1), 5, "seconds until --detach returned")
         equal(len(node.document()["interfaces"]), 1, "interfaces at once after --detach")
         true("stadium0" in node.host.interfaces(), "the interface is there at once")
-        equal(len(node.host.pids()), 1, "daemons")
+        equal(len(node.host.pids()), 2, "processes: the daemon and its helper")
     a.wait()
     b.wait(peer="a")
     traffic.must_reach(a.host, b.v4)

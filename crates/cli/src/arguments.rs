@@ -70,6 +70,7 @@ pub(crate) enum Verb {
     Genpsk(verbs::genpsk::Genpsk),
     Completions(verbs::completions::Completions),
     Man(verbs::man::Man),
+    Helper(verbs::helper::Helper),
 }
 
 /// Reads a duration as on the command line: `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.

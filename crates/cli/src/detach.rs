@@ -50,19 +50,35 @@ struct Log {
     journal: Option<String>,
 }
 
-/// Starts `stadium up FILE` as a daemon and returns when it is ready.
-///
-/// `file` must be absolute: the daemon works in `/`.
-///
-/// # Errors
-/// The daemon's own failure with its exit code, or that it could not be started.
-pub(crate) fn start(
-    file: &Path,
-    name: &str,
-    log_file: Option<&Path>,
-    confirm: Option<Duration>,
-    format: LogFormat,
-) -> Result<(), Failure> {
+/// A daemon to be started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start<'a> {
+    /// Its peer file; absolute, since the daemon works in `/`.
+    pub(crate) file: &'a Path,
+    /// Its interface.
+    pub(crate) name: &'a str,
+    /// Where its log goes, the journal if nowhere else.
+    pub(crate) log_file: Option<&'a Path>,
+    /// How soon somebody must confirm it.
+    pub(crate) confirm: Option<Duration>,
+    /// Whether it keeps its privileges.
+    pub(crate) no_confine: bool,
+    /// The form of its log.
+    pub(crate) format: LogFormat,
+}
+
+impl Start<'_> {
+    /// Starts `stadium up FILE` as a daemon and returns when it is ready.
+    ///
+    /// # Errors
+    /// The daemon's own failure with its exit code, or that it could not be started.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        start(self)
+    }
+}
+
+fn start(start: Start<'_>) -> Result<(), Failure> {
+    let Start { file, name, log_file, confirm, no_confine, format } = start;
     let log = open_log(name, log_file)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's file: {error}")))?;
@@ -71,6 +87,7 @@ pub(crate) fn start(
         .args(["--log-format", format.as_str(), "up", "--detached"])
         .arg(file)
         .args(confirm.map(|time| format!("--confirm={}s", time.as_secs_f64())))
+        .args(no_confine.then_some("--no-confine"))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -220,8 +220,8 @@ fn interface(old: &Interface, new: &Interface, fields: &mut Fields) {
         ("interface.hooks.pre_down", &old.hooks.pre_down, &new.hooks.pre_down),
         ("interface.hooks.post_down", &old.hooks.post_down, &new.hooks.post_down),
     ] {
-        // commands may hold secrets
-        fields.compare(key, Live, old, new, |commands| match commands.len() {
+        // commands may hold secrets; the privileged helper runs those that it was told at the start
+        fields.compare(key, Restart, old, new, |commands| match commands.len() {
             0 => "none".to_owned(),
             1 => "1 command".to_owned(),
             count => format!("{count} commands"),

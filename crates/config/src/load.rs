@@ -1,6 +1,6 @@
 //! From the path of a peer file, or its text, to the validated value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -23,6 +23,8 @@ pub struct Loaded {
     pub file: PeerFile,
     /// Warnings only; often empty.
     pub warnings: Diagnostics,
+    /// The folders of the secret files that it names, each once, in order.
+    pub secret_folders: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -248,9 +250,14 @@ fn build(
             ),
         );
     }
+    let folders: BTreeSet<&Path> =
+        context.found.values().filter_map(|(path, _)| path.parent()).collect();
+    let secret_folders = folders.into_iter().map(Path::to_owned).collect();
     let diagnostics = context.diagnostics.sorted();
     match file {
-        Some(file) if diagnostics.errors() == 0 => Ok(Loaded { file, warnings: diagnostics }),
+        Some(file) if diagnostics.errors() == 0 => {
+            Ok(Loaded { file, warnings: diagnostics, secret_folders })
+        }
         _ => Err(diagnostics),
     }
 }

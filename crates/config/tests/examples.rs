@@ -124,7 +124,7 @@ fn a_key_is_all_that_is_needed() {
     let folder = Folder::new();
     let json = format!("{{\"interface\": {{\"private_key\": \"{}\"}}}}", secret(1));
     let path = folder.file("net7.yaml", json, 0o600);
-    let Loaded { file, warnings } = load_in(&path, &Environment::default()).unwrap();
+    let Loaded { file, warnings, .. } = load_in(&path, &Environment::default()).unwrap();
     assert!(warnings.is_empty());
     assert_eq!(file.interface.name.as_str(), "net7");
     assert_eq!(file.interface.private_key.public().to_base64(), key(1));

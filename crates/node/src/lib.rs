@@ -5,8 +5,10 @@
 mod alarm;
 pub mod api;
 mod clock;
+mod confine;
 mod control;
 mod error;
+mod helper;
 mod inbound;
 mod metrics;
 mod notice;
@@ -25,4 +27,5 @@ pub mod system;
 mod workers;
 
 pub use error::RunError;
-pub use run::{RunOptions, clear_leftovers, plan, run};
+pub use helper::serve as serve_as_helper;
+pub use run::{Confinement, RunOptions, clear_leftovers, plan, run};

@@ -12,7 +12,7 @@ use stadium_proto::engine::{Change, Input};
 use crate::api::{Effect, Kind, Refusal, ReloadChange, ReloadReport};
 use crate::control::Control;
 use crate::settings;
-use crate::system::Plan;
+use crate::system::{Plan, SystemError};
 
 impl Control {
     /// Reloads for a SIGHUP: the log hears what a caller would.
@@ -63,7 +63,7 @@ impl Control {
 
     /// Makes the plan of a changed file.
     async fn next_plan(&self, file: &PeerFile) -> Result<Next, Refusal> {
-        let failed = |error: crate::system::SystemError| {
+        let failed = |error: SystemError| {
             Refusal::new(Kind::Failed, format!("{error}; nothing has changed"))
         };
         let known: Vec<_> = self.known_endpoints(file);
@@ -92,7 +92,7 @@ impl Control {
         let old_mark = self.applied.plan().fwmark.unwrap_or(0);
         if mark != 0 && mark != old_mark {
             // before the rules stand that need it
-            let set = self.outbox.bound.set_fwmark(mark);
+            let set = self.mark(mark).await;
             set.map_err(|error| failed(format!("cannot mark own datagrams {mark:#x}: {error}")))?;
         }
         let done = self.system.reconcile(&mut self.applied, plan, &mut self.state).await;
@@ -100,14 +100,14 @@ impl Control {
             Ok(done) => done,
             Err(error) => {
                 if mark != old_mark {
-                    let _ = self.outbox.bound.set_fwmark(old_mark);
+                    let _ = self.mark(old_mark).await;
                 }
                 return Err(failed(error.to_string()));
             }
         };
         if mark == 0
             && old_mark != 0
-            && let Err(error) = self.outbox.bound.set_fwmark(0)
+            && let Err(error) = self.mark(0).await
         {
             tracing::warn!("own datagrams keep their mark {old_mark:#x}: {error}");
         }
@@ -117,6 +117,18 @@ impl Control {
         self.mtu = mtu;
         self.apply_to_engine(file);
         Ok(())
+    }
+
+    /// Changes the firewall mark of all sockets; 0 is none.
+    async fn mark(&mut self, mark: u32) -> Result<(), SystemError> {
+        match self.system.helper() {
+            Some(helper) => helper.mark(&self.outbox.bound.descriptors(), mark).await,
+            None => self
+                .outbox
+                .bound
+                .set_fwmark(mark)
+                .map_err(|error| SystemError::from_io("mark the sockets", &error)),
+        }
     }
 
     /// Tells the engine what differs in `file`, which is in force from then on.
@@ -221,6 +233,7 @@ fn keep_what_needs_a_restart(old: &PeerFile, new: &mut PeerFile) {
     interface.offload = old_interface.offload;
     interface.network_key = old_interface.network_key.clone();
     interface.copy_dscp = old_interface.copy_dscp;
+    interface.hooks = old_interface.hooks.clone();
     new.control = old.control.clone();
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's whole life, for whoever starts it.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stadium_config::PeerFile;
@@ -8,17 +9,29 @@ use stadium_proto::timers::Timers;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
-use crate::control;
+use crate::control::{self, Way};
 use crate::error::RunError;
 use crate::settings;
 use crate::signals::Signals;
 use crate::system::{Leftovers, StateFile, System};
 
 /// Says how a node runs beside what its peer file says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
     /// Takes everything down again unless somebody confirms it this soon after it is up.
     pub confirm_within: Option<Duration>,
+    /// Gives up all privileges once everything stands; `None` keeps them.
+    pub confinement: Option<Confinement>,
+}
+
+/// Says how a node lives without privileges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// What leads this program, started again with its end of a socket pair as stdin, to
+    /// [`crate::serve_as_helper`].
+    pub helper: Vec<OsString>,
+    /// Folders, beside that of the peer file, with what a reload reads: those of secrets.
+    pub read: Vec<PathBuf>,
 }
 
 /// Brings up what `file` describes and runs until SIGINT, SIGTERM or a caller ends it; then takes
@@ -41,7 +54,8 @@ pub fn run(file: PeerFile, options: RunOptions, ready: impl FnOnce()) -> Result<
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let signals = Signals::listen()?;
-        let mut control = control::start(file, timers, clock).await?;
+        let way = Way { timers, clock, confinement: options.confinement.as_ref() };
+        let mut control = control::start(file, way).await?;
         control.confirm_within(options.confirm_within);
         control.run(signals, ready).await
     });

@@ -4,6 +4,7 @@
 //! endpoint; a port that anybody else holds is refused, never shared.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use stadium_config::{Listen, ListenOn};
@@ -37,6 +38,13 @@ impl Bound {
     /// Returns the port that peers see first.
     pub(crate) fn port(&self) -> u16 {
         self.listen.first().map_or(0, SocketAddr::port)
+    }
+
+    /// The descriptors of all sockets.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let senders = [&self.handshake_v4, &self.handshake_v6].into_iter().flatten();
+        let shared = self.sets.iter().flat_map(SocketSet::all).map(|socket| &**socket);
+        shared.chain(senders).flat_map(Socket::descriptors).collect()
     }
 
     /// Changes the mark of all sockets; 0 is none.

@@ -50,6 +50,7 @@ mod error;
 mod flush;
 mod group;
 mod options;
+mod route;
 mod rx;
 mod socket;
 mod sys;

@@ -14,6 +14,7 @@ use crate::caps::Caps;
 use crate::cmsg::Control;
 use crate::error::{BindError, BindFault};
 use crate::options::{DontFragment, Options};
+use crate::route::RouteProbe;
 use crate::sys;
 
 /// The index of the drop counter in the answer to `SO_MEMINFO` (`SK_MEMINFO_DROPS`).
@@ -26,12 +27,14 @@ const PARKED_V4: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 const PARKED_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0x5374, 0x6164, 0x6975, 0x6d);
 
 /// How the source of a datagram is chosen when its path names none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum DefaultSource {
     /// The kernel chooses: by the address that the socket is bound to, else by its routes.
     Bound,
-    /// This one, since the socket is bound elsewhere; an unspecified one is looked up.
-    Instead(IpAddr, Option<u32>),
+    /// This one, since the socket is bound elsewhere.
+    Instead(IpAddr),
+    /// What the routes say: IPv6 takes "unspecified" for "as bound".
+    Routed(RouteProbe),
 }
 
 /// A non-blocking UDP socket of one address family.
@@ -86,7 +89,13 @@ impl Socket {
         };
         let parked = SocketAddr::new(parked, meant.port());
         inner.bind(&parked.into()).map_err(|error| BindError::binding(meant, error))?;
-        let source = DefaultSource::Instead(meant.ip(), options.fwmark);
+        let source = match meant.ip() {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+                DefaultSource::Routed(RouteProbe::new(Domain::IPV6, options.fwmark).map_err(other)?)
+            }
+            // IPv4 takes "unspecified" for "choose by route"
+            ip => DefaultSource::Instead(ip),
+        };
         let mut socket = Self::finish(inner, meant, &options, source)?;
         socket.local = meant;
         Ok(socket)
@@ -183,13 +192,11 @@ impl Socket {
 
     /// Returns the source to name for a path, if one must be named.
     pub(crate) fn source_for(&self, path: &Path) -> Option<LocalAddr> {
-        match (path.local, self.source) {
+        match (path.local, &self.source) {
             (Some(local), _) if local.ip.is_ipv4() == path.remote.is_ipv4() => Some(local),
             (_, DefaultSource::Bound) => None,
-            (_, DefaultSource::Instead(ip, _)) if !ip.is_unspecified() => Some(LocalAddr::new(ip)),
-            // IPv4 takes "unspecified" for "choose by route", IPv6 for "as bound"
-            (_, DefaultSource::Instead(ip @ IpAddr::V4(_), _)) => Some(LocalAddr::new(ip)),
-            (_, DefaultSource::Instead(IpAddr::V6(_), mark)) => source_by_route(path.remote, mark),
+            (_, DefaultSource::Instead(ip)) => Some(LocalAddr::new(*ip)),
+            (_, DefaultSource::Routed(probe)) => probe.source_towards(path.remote),
         }
     }
 
@@ -237,10 +244,19 @@ impl Socket {
     /// The kernel's; without `CAP_NET_ADMIN`, `PermissionDenied`.
     pub fn set_fwmark(&mut self, mark: u32) -> io::Result<()> {
         self.inner.set_mark(mark)?;
-        if let DefaultSource::Instead(_, known) = &mut self.source {
-            *known = Some(mark);
+        match &self.source {
+            DefaultSource::Routed(probe) => probe.set_mark(mark),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Returns every descriptor that carries the mark, for whoever may change it from outside.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let probe = match &self.source {
+            DefaultSource::Routed(probe) => Some(probe.as_fd()),
+            _ => None,
+        };
+        std::iter::once(self.inner.as_fd()).chain(probe)
     }
 
     /// Returns how many datagrams the kernel has dropped for want of room in the receive buffer.
@@ -338,19 +354,4 @@ fn set_dont_fragment(socket: &socket2::Socket, v6: bool, policy: DontFragment) -
         sockopt::set_ip_mtu_discover(socket, policy)?;
     }
     Ok(())
-}
-
-/// Asks the routing table which source it would choose, by connecting a socket of its own.
-fn source_by_route(remote: SocketAddr, mark: Option<u32>) -> Option<LocalAddr> {
-    let socket = socket2::Socket::new(Domain::for_address(remote), Type::DGRAM, None).ok()?;
-    if let Some(mark) = mark {
-        socket.set_mark(mark).ok()?;
-    }
-    socket.connect(&remote.into()).ok()?;
-    let local = socket.local_addr().ok()?.as_socket()?;
-    let ifindex = match remote {
-        SocketAddr::V6(remote) => remote.scope_id(),
-        SocketAddr::V4(_) => 0,
-    };
-    Some(LocalAddr { ip: local.ip(), ifindex })
 }

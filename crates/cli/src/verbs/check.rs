@@ -27,7 +27,7 @@ impl Check {
         if self.strict {
             checked = checked.and_then(Loaded::strict);
         }
-        let Loaded { file, warnings } =
+        let Loaded { file, warnings, .. } =
             checked.map_err(|wrong| Failure::usage(wrong.to_string()))?;
         peer_file::warn(&warnings);
         output::data(format!(

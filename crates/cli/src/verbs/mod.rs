@@ -6,6 +6,7 @@ pub(crate) mod confirm;
 pub(crate) mod down;
 pub(crate) mod genkey;
 pub(crate) mod genpsk;
+pub(crate) mod helper;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod man;
@@ -40,5 +41,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Genpsk(genpsk) => genpsk.run(),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),
+        Verb::Helper(helper) => helper.run(format),
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use stadium_config::Target;
-use stadium_node::RunOptions;
+use stadium_config::{Loaded, Target};
+use stadium_node::{Confinement, RunOptions};
 
 use crate::arguments::{LogFormat, positive_duration};
 use crate::failure::Failure;
@@ -36,6 +36,9 @@ pub(crate) struct Up {
     /// Take everything down again unless `stadium confirm` is run this soon
     #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "dry_run")]
     confirm: Option<Duration>,
+    /// Keep all privileges instead of giving them up once everything stands
+    #[arg(long)]
+    no_confine: bool,
     /// Run as the daemon that `--detach` starts
     #[arg(long, hide = true, conflicts_with_all = ["detach", "dry_run"])]
     detached: bool,
@@ -46,7 +49,7 @@ impl Up {
     pub(crate) fn run(&self, format: LogFormat) -> Result<(), Failure> {
         let path = self.file.peer_file();
         if self.detached {
-            return run_detached(&path, self.options(), format);
+            return self.run_detached(&path, format);
         }
         let loaded = peer_file::load(&path)?;
         if self.dry_run {
@@ -58,16 +61,28 @@ impl Up {
             let name = loaded.file.interface.name.to_string();
             // its secrets are wiped before a long wait
             drop(loaded);
-            return detach::start(&absolute, &name, self.log_file.as_deref(), self.confirm, format)
-                .inspect(|()| self.remind(&name));
+            let start = detach::Start {
+                file: &absolute,
+                name: &name,
+                log_file: self.log_file.as_deref(),
+                confirm: self.confirm,
+                no_confine: self.no_confine,
+                format,
+            };
+            return start.run().inspect(|()| self.remind(&name));
         }
         logging::start(format)?;
         let name = loaded.file.interface.name.to_string();
-        Ok(stadium_node::run(loaded.file, self.options(), || self.remind(&name))?)
+        let options = self.options(&loaded, format);
+        Ok(stadium_node::run(loaded.file, options, || self.remind(&name))?)
     }
 
-    fn options(&self) -> RunOptions {
-        RunOptions { confirm_within: self.confirm }
+    fn options(&self, loaded: &Loaded, format: LogFormat) -> RunOptions {
+        let confinement = (!self.no_confine).then(|| Confinement {
+            helper: super::helper::arguments(format),
+            read: loaded.secret_folders.clone(),
+        });
+        RunOptions { confirm_within: self.confirm, confinement }
     }
 
     /// Says what keeps the interface up.
@@ -79,21 +94,23 @@ impl Up {
             ));
         }
     }
-}
 
-/// Runs as the daemon: the starter hears of success or failure, and the log too.
-fn run_detached(path: &Path, options: RunOptions, format: LogFormat) -> Result<(), Failure> {
-    let run = || {
-        detach::leave_session()?;
-        logging::start(format)?;
-        Ok(stadium_node::run(peer_file::load(path)?.file, options, detach::tell_ready)?)
-    };
-    run().map_err(|failure| match failure {
-        Failure::Message { code, message } => {
-            tracing::error!("{message}");
-            detach::tell_failure(code.as_u8(), &message);
-            Failure::Reported(code)
-        }
-        other => other,
-    })
+    /// Runs as the daemon: the starter hears of success or failure, and the log too.
+    fn run_detached(&self, path: &Path, format: LogFormat) -> Result<(), Failure> {
+        let run = || {
+            detach::leave_session()?;
+            logging::start(format)?;
+            let loaded = peer_file::load(path)?;
+            let options = self.options(&loaded, format);
+            Ok(stadium_node::run(loaded.file, options, detach::tell_ready)?)
+        };
+        run().map_err(|failure| match failure {
+            Failure::Message { code, message } => {
+                tracing::error!("{message}");
+                detach::tell_failure(code.as_u8(), &message);
+                Failure::Reported(code)
+            }
+            other => other,
+        })
+    }
 }

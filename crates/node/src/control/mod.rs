@@ -55,7 +55,7 @@ use network::{Network, Outside};
 pub(crate) use outbox::Outbox;
 use pings::Pings;
 use server::Command;
-pub(crate) use start::{prospect, start};
+pub(crate) use start::{Way, prospect, start};
 
 /// How many notices one turn of the loop handles.
 const NOTICES_PER_TURN: usize = 64;

@@ -1,10 +1,11 @@
 //! From a peer file to a running node, or, at the first failure, back to nothing.
 //!
 //! The order: our name, what a killed daemon left, the plan, the port, `pre_up`, the interface,
-//! its addresses and routes, the control socket, the workers. `post_up` runs beside the loop.
+//! its addresses and routes, the control socket; then privileges go, and only then come engine and
+//! workers, who meet the network. `post_up` runs beside the loop, by the helper.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -24,12 +25,15 @@ use super::pings::Pings;
 use super::{Control, scrape, server};
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::confine::{self, Needs};
 use crate::error::RunError;
+use crate::helper::{Bounds, Helper};
 use crate::notice::NOTICES;
 use crate::resolve::resolve;
+use crate::run::Confinement;
 use crate::settings;
 use crate::sockets::{self, Bound};
-use crate::system::{self, Applied, HookStage, Plan, StateFile, System};
+use crate::system::{self, Applied, HookStage, Operation, Plan, StateFile, System};
 use crate::workers::{Drain, WorkerSetup, Workers};
 
 /// How long start-up waits for endpoint names; the MTU depends on the addresses.
@@ -86,15 +90,20 @@ async fn resolve_all(file: &PeerFile) -> Vec<Vec<SocketAddr>> {
     .await
 }
 
+/// How a node runs, beside what its peer file says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) timers: Timers,
+    pub(crate) clock: Clock,
+    /// How it gives up its privileges; `None` keeps them.
+    pub(crate) confinement: Option<&'a Confinement>,
+}
+
 /// Brings a node up; it answers nobody before [`Control::run`].
 ///
 /// # Errors
 /// The first step that failed; everything before it is undone.
-pub(crate) async fn start(
-    file: PeerFile,
-    timers: Timers,
-    clock: Clock,
-) -> Result<Control, RunError> {
+pub(crate) async fn start(file: PeerFile, way: Way<'_>) -> Result<Control, RunError> {
     let system = System::connect()?;
     let name = file.interface.name.to_string();
     let socket = settings::absolute(&file.control.socket);
@@ -102,7 +111,7 @@ pub(crate) async fn start(
     for line in cleared {
         tracing::warn!("a killed daemon of {name} had left something: {line}");
     }
-    match raise(&system, file, (timers, clock), socket, &mut state).await {
+    match raise(&system, file, way, socket, &mut state).await {
         Ok(raised) => Ok(raised.into_control(system, state)),
         Err(error) => {
             if let Err(error) = state.remove() {
@@ -143,7 +152,7 @@ struct Open {
 async fn raise(
     system: &System,
     file: PeerFile,
-    (timers, clock): (Timers, Clock),
+    way: Way<'_>,
     socket: PathBuf,
     state: &mut StateFile,
 ) -> Result<Raised, RunError> {
@@ -164,7 +173,7 @@ async fn raise(
             ..Options::named(file.interface.name.as_str())
         })?;
         let applied = system.apply(plan.with_index(device.ifindex()), state).await?;
-        let setting = Setting { system, file: &file, timers, clock, mtu, worker_count };
+        let setting = Setting { system, file: &file, way, mtu, worker_count, applied: &applied };
         match open(&setting, &device, bound, &socket, state).await {
             Ok(open) => Ok(Raised { file, mtu, socket, addresses, applied, device, open }),
             Err(error) => {
@@ -189,10 +198,10 @@ async fn raise(
 struct Setting<'a> {
     system: &'a System,
     file: &'a PeerFile,
-    timers: Timers,
-    clock: Clock,
+    way: Way<'a>,
     mtu: u32,
     worker_count: usize,
+    applied: &'a Applied,
 }
 
 /// Opens the control socket, makes the engine and starts the workers.
@@ -200,10 +209,11 @@ async fn open(
     setting: &Setting<'_>,
     device: &Device,
     bound: Bound,
-    socket: &std::path::Path,
+    socket: &Path,
     state: &mut StateFile,
 ) -> Result<Open, RunError> {
-    let Setting { system, file, timers, clock, mtu, worker_count } = *setting;
+    let Setting { system, file, way, mtu, worker_count, applied } = *setting;
+    let Way { timers, clock, confinement } = way;
     let events = system::watch()
         .inspect_err(|error| tracing::warn!("changes of the network go unnoticed: {error}"))
         .ok();
@@ -214,8 +224,16 @@ async fn open(
         None => None,
     };
     let listener = server::listen(socket, file.control.group.as_deref())?;
-    let mut opened = || {
+    let listening = async {
         state.add_file(socket)?;
+        if let Some(confinement) = confinement {
+            confine(confinement, system, file, applied, bound.port(), socket).await?;
+        }
+        Ok(())
+    };
+    let listening: Result<(), RunError> = listening.await;
+    let opened = || {
+        listening?;
         let engine = Engine::new(
             Identity::new(file.interface.private_key.clone()),
             file.interface.network_key.clone(),
@@ -257,6 +275,32 @@ async fn open(
             Err(error)
         }
     }
+}
+
+/// Hands everything that takes privilege to a helper, and gives up our own.
+async fn confine(
+    confinement: &Confinement,
+    system: &System,
+    file: &PeerFile,
+    applied: &Applied,
+    port: u16,
+    socket: &Path,
+) -> Result<(), RunError> {
+    let plan = applied.plan();
+    let stages = [HookStage::PostUp, HookStage::PreDown, HookStage::PostDown];
+    let hooks = stages.into_iter().flat_map(|stage| plan.hooks(stage, port));
+    let hooks = hooks.filter_map(|operation| match operation {
+        Operation::RunHook(hook) => Some(hook),
+        _ => None,
+    });
+    let bounds = Bounds { link: plan.link.clone(), hooks: hooks.collect() };
+    let helper = Helper::start(&confinement.helper, bounds).await?;
+    tracing::debug!(pid = helper.pid(), "the privileged helper runs");
+    system.delegate(helper);
+    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    let mut read = confinement.read.clone();
+    read.extend(folder(&settings::absolute(&file.path)));
+    confine::enter(&Needs { read, write: folder(socket).into_iter().collect() })
 }
 
 /// Fills `bytes` from the operating system.

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
 
@@ -18,6 +19,7 @@ use super::netlink::{Netlink, question_failed};
 use super::operation::{Family, Link, Operation, Target};
 use super::plan::Plan;
 use super::state::{self, Found, State, StateFile};
+use crate::helper::Helper;
 
 /// How many route changes are under way at once; the socket buffer holds their answers.
 const ROUTES_AT_ONCE: usize = 64;
@@ -29,6 +31,8 @@ const ROUTES_AT_ONCE: usize = 64;
 #[derive(Clone, Debug)]
 pub struct System {
     netlink: Netlink,
+    /// Who carries operations out once this process has given up its privileges.
+    helper: Arc<OnceLock<Helper>>,
 }
 
 /// What stands after a plan was applied, and how to take it down.
@@ -72,7 +76,7 @@ impl System {
     /// # Errors
     /// When no netlink socket can be had.
     pub fn connect() -> Result<Self, SystemError> {
-        Ok(Self { netlink: Netlink::open()? })
+        Ok(Self { netlink: Netlink::open()?, helper: Arc::default() })
     }
 
     /// Reads what a plan is made from. Needs no privilege.
@@ -148,6 +152,23 @@ impl System {
     /// # Errors
     /// What the kernel or the hook reported, with a remedy where one is known.
     pub async fn execute(&self, operation: &Operation) -> Result<Option<Operation>, SystemError> {
+        match self.helper.get() {
+            Some(helper) => helper.execute(operation).await,
+            None => self.carry_out(operation).await,
+        }
+    }
+
+    /// Has `helper` carry out all operations from now on; of two, the first stays.
+    pub(crate) fn delegate(&self, helper: Helper) {
+        let _ = self.helper.set(helper);
+    }
+
+    /// The helper that carries operations out, if one does.
+    pub(crate) fn helper(&self) -> Option<&Helper> {
+        self.helper.get()
+    }
+
+    async fn carry_out(&self, operation: &Operation) -> Result<Option<Operation>, SystemError> {
         let netlink = &self.netlink;
         if let Some(link) = device(operation)
             && link.index == 0
@@ -186,6 +207,12 @@ impl System {
             Operation::RemoveRoute(route) => absent_is_done(netlink.remove_route(route).await),
             Operation::AddRule(rule) => netlink.add_rule(*rule).await.map(|()| operation.inverse()),
             Operation::RemoveRule(rule) => absent_is_done(netlink.remove_rule(*rule).await),
+            Operation::KeepSecondaries(link) => {
+                let path = format!("/proc/sys/net/ipv4/conf/{link}/promote_secondaries");
+                return std::fs::write(path, "1")
+                    .map(|()| None)
+                    .map_err(|error| SystemError::from_io(operation, &error));
+            }
             Operation::RunHook(hook) => return hook.run(HOOK_TIMEOUT).await.map(|()| None),
         };
         outcome.map_err(|errno| explain(operation, errno))
@@ -401,9 +428,8 @@ impl System {
     /// and with them the routes of the interface. It is our interface's own setting. Where it
     /// cannot be had, [`System::repair`] puts back what went.
     async fn keep_secondaries(&self, link: &Link) {
-        let path = format!("/proc/sys/net/ipv4/conf/{link}/promote_secondaries");
-        if let Err(error) = std::fs::write(path, "1") {
-            tracing::debug!("cannot keep secondary addresses of {link}: {error}");
+        if let Err(error) = self.execute(&Operation::KeepSecondaries(link.clone())).await {
+            tracing::debug!("{error}");
         }
     }
 

@@ -174,6 +174,8 @@ pub enum Operation {
     SetUp(Link),
     /// Sets an interface down.
     SetDown(Link),
+    /// Has the kernel keep the other IPv4 addresses of a network when its first one goes.
+    KeepSecondaries(Link),
     /// Gives an interface an address; IPv6 without duplicate detection, usable at once.
     AddAddress {
         /// The interface.
@@ -236,6 +238,7 @@ impl fmt::Display for Operation {
             Self::SetMtu { link, mtu } => write!(f, "set {link} mtu {mtu}"),
             Self::SetUp(link) => write!(f, "set {link} up"),
             Self::SetDown(link) => write!(f, "set {link} down"),
+            Self::KeepSecondaries(link) => write!(f, "keep secondary addresses of {link}"),
             Self::AddAddress { link, address } => write!(f, "add address {address} dev {link}"),
             Self::RemoveAddress { link, address } => {
                 write!(f, "remove address {address} dev {link}")

@@ -126,7 +126,8 @@ impl Plan {
                 | Operation::AddAddress { link, .. }
                 | Operation::RemoveAddress { link, .. }
                 | Operation::SetUp(link)
-                | Operation::SetDown(link) => link.index = index,
+                | Operation::SetDown(link)
+                | Operation::KeepSecondaries(link) => link.index = index,
                 Operation::AddRoute(route) | Operation::RemoveRoute(route) => {
                     if let Target::Device(link) = &mut route.target {
                         link.index = index;
