@@ -1,13 +1,15 @@
-"""Runs Verifpal on the handshake, whole and with parts taken away, and compares the results.
+"""Runs Verifpal on the handshakes, early data and RETRY, whole and with parts taken away, and
+compares the results.
 
     check.py            all cases
     check.py NAME...    some cases
     check.py --names    only whether model, code and specification use the same names
 
-A case is the model after some edits. Its expectation has one letter and digit a query, in order:
-c confidentiality of what the initiator sends, c of what the responder sends, a the initiator's
-frame at the responder, a the responder's at the initiator, f freshness; 0 holds, 1 falls. A case
-whose edits weaken the protocol must fall: a model that nothing breaks proves nothing.
+A case is a model after some edits. Its expectation has one letter and digit a query of the model,
+in order; with handshakes: c confidentiality of what the initiator sends, c of what the responder
+sends, a the initiator's frame at the responder, a the responder's at the initiator, f freshness;
+e that both sides mean the same; 0 holds, 1 falls. A case whose edits weaken the protocol must
+fall: a model that nothing breaks proves nothing.
 """
 
 import pathlib
@@ -19,7 +21,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROTO = HERE.parent
-MODEL = (HERE / "handshake.vp").read_text()
+MODELS = {name: (HERE / f"{name}.vp").read_text() for name in ("handshake", "open", "early", "retry")}
+MODEL = MODELS["handshake"]
 PATIENCE = 600  # seconds for a case
 
 
@@ -85,7 +88,25 @@ QUANTUM = later("principal Initiator[\n\t_ = HASH(nil)\n]") + [
     Edit(r"^(\t(?:pk|eph)_. = )PUBKEY\(", r"\1PUBKEY[weak from phase 1](", 4),
 ]
 ONLY_SECRECY = [Edit(r"^\t(?:authentication|freshness)\?.*\n", "", 3)]
-# name: (edits, expectation, sessions)
+
+# the open handshake, in which the responder takes whoever signs, so that the attacker is a peer too
+ANY_PEER = [
+    Edit(r"^\t_ = ASSERT\(cell_i, pk_i\)\?\n", "", 1),
+    Edit(r"^(\tknows private v_[ir])$", r"\1, payload_i", 2),
+    Edit(r"^\tgenerates in3, payload_i$", "\tgenerates in3", 1),
+    Edit(r"^\t_ = HASH\(rgot\)\n(?:.*\n)*?\]",
+         "\t_ = ASSERT(rgot, payload_i)?\n\twho_r = HASH(cell_i)\n]", 1),
+    Edit(r"^Responder -> Initiator: rn4, D2\n\nprincipal Initiator\[\n(?:.*\n)*?\]\n\n", "", 1),
+    Edit(r"^queries\[\n(?:.*\n)*?\]", "queries[\n\tequivalence? who_i, who_r\n]", 1),
+]
+OPEN_SE = mixes_nothing(2)
+UNBOUND = [Edit(r", cell_i, isig, eph_r\)", ", eph_r)", 2)]
+REQUEST_UNSIGNED = [Edit(r"^\t_ = SIGNVERIF\(cell_i, .*\n", "", 1)]
+CONSENT_UNSIGNED = [Edit(r"^\t_ = SIGNVERIF\(pk_r, .*\n", "", 1)]
+WITHOUT_TICKET = [Edit(r"^(\t[ir]key = HKDF\([ir]h2, )early,", r"\1nil,", 2)]
+EARLY_LATER = later("principal Initiator[\n\tleaks early\n]")
+
+# name: (edits, expectation, sessions), and the model where it is not the encrypted handshake
 CASES = {
     # what must hold
     "classic": (CLASSIC, "c0c0a0a0f0", 2),
@@ -125,13 +146,43 @@ CASES = {
         (CLASSIC + leaks("Responder", "v_r") + leaks("Initiator", "v_i"), "c1c1a1a1f0", 1),
     "responder-not-known-before": (CLASSIC + UNGUARDED_R, "c1c0a0a1f0", 1),
     "initiator-not-known-before": (CLASSIC + UNGUARDED_I, "c0c1a1a0f0", 1),
+    # the open handshake; one of request signature and se is enough, and of se and the transcript
+    "open": ([], "c0c0a0a0f0", 1, "open"),
+    "open-forward-secrecy": (BOTH_LATER + ONLY_SECRECY, "c0c0", 1, "open"),
+    "open-request-unsigned": (REQUEST_UNSIGNED, "c0c0a0a0f0", 1, "open"),
+    "open-key-share": (ANY_PEER, "e0", 1, "open"),
+    "open-key-share-without-se": (ANY_PEER + OPEN_SE, "e0", 1, "open"),
+    "open-key-share-unbound": (ANY_PEER + UNBOUND, "e0", 1, "open"),
+    # it falls without the consent's signature; and an attacker shares a key in another's name
+    # where neither keys nor transcript hold who asked
+    "open-consent-unsigned": (CONSENT_UNSIGNED, "c1c0a0a1f0", 1, "open"),
+    "open-request-unsigned-without-se":
+        (REQUEST_UNSIGNED + OPEN_SE, "c0c1a1a0f0", 1, "open"),
+    "open-key-share-without-se-unbound": (ANY_PEER + OPEN_SE + UNBOUND, "e1", 1, "open"),
+    # early data; a second time only the ticket's state stops it, which the model does not have
+    "early": ([], "c0a0f0", 1, "early"),
+    "early-identities-later":
+        (BOTH_LATER + [Edit(r"^\t(?:authentication|freshness)\?.*\n", "", 2)], "c0", 1, "early"),
+    "early-without-the-ticket": (WITHOUT_TICKET, "c1a1f0", 1, "early"),
+    "early-ticket-later":
+        (EARLY_LATER + [Edit(r"^\t(?:authentication|freshness)\?.*\n", "", 2)], "c1", 1, "early"),
+    "early-taken-twice": ([], "c0a1f1", 2, "early"),
+    # RETRY; it falls where it is not bound to the REQUEST that it answers. A mac is worth the same
+    # a second time: what stops it is the responder's memory of macs, which the model does not have
+    "retry": ([], "c0a0a0f0", 1, "retry"),
+    "retry-request-taken-twice": ([], "c0a0a1f0", 2, "retry"),
+    "retry-network-key-known":
+        ([Edit(r"^(\timac = .*\n)", r"\1\tleaks network_key\n", 1)], "c1a1a1f0", 1, "retry"),
+    "retry-not-bound":
+        ([Edit(r", cookie, imac\)", ", cookie, nil)", 1), Edit(r"sealed, imac\)", "sealed, nil)", 1)],
+         "c0a1a1f1", 2, "retry"),
 }
 
 
 def run(name, folder):
     """Runs a case; gives the result code."""
-    edits, _, sessions = CASES[name]
-    text = MODEL
+    edits, _, sessions, *other = CASES[name]
+    text = MODELS[other[0]] if other else MODEL
     for edit in edits:
         text = edit(text)
     path = pathlib.Path(folder, f"{name}.vp")
@@ -163,6 +214,20 @@ def check_names():
             problems.append(f"{name}: {string!r} is not in PROTOCOL.md")
         if not re.search(rf"[(, ]{name}[,)\n]", MODEL.split("attacker[")[1]):
             problems.append(f"{name} is not used in the model")
+    # the other models: their strings, each used
+    for other, text in MODELS.items():
+        if other == "handshake":
+            continue
+        told = re.findall(r'^//   (\w+) +"([^"]*)"$', text, flags=re.MULTILINE)
+        if len(told) < 2:
+            problems.append(f"{other}.vp names {len(told)} strings")
+        for name, string in told:
+            if f'"{string}"' not in code and f'"{string}\\0"' not in code:
+                problems.append(f"{other}.vp: {name}: {string!r} is not in the code")
+            if string not in specification:
+                problems.append(f"{other}.vp: {name}: {string!r} is not in PROTOCOL.md")
+            if not re.search(rf"[(, ]{name}[,)\n]", text.split("attacker[")[1]):
+                problems.append(f"{other}.vp: {name} is not used in the model")
     # the order of MixKey and psk in the specification, and in the model at both sides
     schedule = specification.split("## 4. Key schedule")[1].split("DATA KEYS")[0]
     schedule = schedule.split("h = ck =")[1]
