@@ -55,7 +55,7 @@ fn every_setting_has_its_effect() {
         ("routes: {table: 5}", Live, "interface.routes: auto → table 5 (live)"),
         ("kill_switch: off", Live, "interface.kill_switch: auto → off (live)"),
         ("dns: [10.7.0.1]", Live, "interface.dns: none → 10.7.0.1 (live)"),
-        ("hooks: {post_up: [a]}", Live, "interface.hooks.post_up: none → 1 command (live)"),
+        ("hooks: {post_up: [a]}", Restart, "interface.hooks.post_up: none → 1 command (restart)"),
         ("mss_clamp: off", Live, "interface.mss_clamp: auto → off (live)"),
         ("copy_dscp: true", Live, "interface.copy_dscp: off → on (live)"),
         ("allow_open: true", Live, "interface.allow_open: off → on (live)"),
