@@ -38,7 +38,7 @@ def start(host, *argv):
 @scenario("soak", "a relay that loses, delays, reorders, duplicates and corrupts, roaming, rekeys every 2 s, noise, reloads: every inner packet is judged; --long: an hour, or --minutes",
           limit=120, long=3900)
 def soak(lab):
-    seconds, rate = (lab.long * 60, 2_200) if lab.long else (20, 1_000)
+    seconds, rate = (lab.long * 60, 1_500) if lab.long else (20, 1_000)
     a, b, relay = lab.node("a", noise=NOISE), lab.node("b", noise=NOISE), lab.host("relay")
     a.add_peer(b, endpoint=f"{relay.v4}:{PORT}")
     b.add_peer(a, endpoint=None)
@@ -62,14 +62,16 @@ def soak(lab):
         process = start(node.host, program, "send", "--to", f"{other.v4}:7010", "--rate", rate, "--seconds", seconds, "--seed", seed)
         lab.on_close(process.kill)
         traffic.append(process)
-    begun, handshakes, oldest, reloads = time.monotonic(), a.peer(b)["handshakes"], 0.0, 0
+    begun, handshakes, oldest, missing, reloads = time.monotonic(), a.peer(b)["handshakes"], 0.0, 0, 0
     memory = {a: [], b: []}
     while any(process.poll() is None for process in traffic):
         time.sleep(1)
         for node in (a, b):
             equal(node.process.poll(), None, f"exit code of {node.label}, which should run")
             memory[node].append(node.rss_kib())
-        oldest = max(oldest, a.session(b)["age_s"])
+        session = a.peer(b)["session"]
+        missing = 0 if session else missing + 1
+        oldest = max(oldest, session["age_s"] if session else missing)
         if len(memory[a]) % 5 == 0:
             node = (a, b)[reloads % 2]
             node.config["peers"][0]["heartbeat"] = f"{20 + reloads % 2}s"
@@ -81,23 +83,25 @@ def soak(lab):
     time.sleep(1)
     seen = [finish(process, stop=True) for process in judges]
     finished = {name: sum(part[name] for part in seen) for name in ("received", "altered", "twice", "overtaken")}
+    drops = [node.drops() for node in (a, b)]
+    noise = [node.peer(other)["tx"]["noise_packets"] for node, other in ((a, b), (b, a))]
+    drift = {node.label: drifted(series) for node, series in memory.items()}
+    figures = (f"{lasted:.0f} s: {finished['received']} inner packets of {sum(part['sent'] for part in sent)} ({finished['overtaken']} overtaken), "
+               f"{finished['altered']} altered, {finished['twice']} twice; {rekeys} rekeys, oldest session {oldest:.1f} s; {reloads} reloads; "
+               f"noise {sum(noise)}; bad tags {sum(d['bad_tag'] for d in drops)}, repeats {sum(d['replay'] for d in drops)}; drift {drift} KiB")
+    print(figures)  # for a failure, whose report must not lack them
+    lab.note(figures)
     equal((finished["altered"], finished["twice"]), (0, 0), f"inner packets altered and twice of {finished}")
     at_least(finished["received"], sum(part["sent"] for part in sent) * 6 // 10, f"inner packets that came through: {seen} of {sent}")
     # a REQUEST may get lost; its repetitions may not all
     at_most(round(oldest, 1), REKEY + 12, "seconds of the oldest session")
-    at_least(rekeys, int(lasted / REKEY * 0.7), f"rekeys in {lasted:.0f} s")
-    drops = [node.drops() for node in (a, b)]
+    at_least(rekeys, int(lasted / REKEY * 0.6), f"rekeys in {lasted:.0f} s")
     for reason in ("bad_tag", "replay"):
         at_least(sum(each[reason] for each in drops), 1, f"drops by {reason}: the relay did corrupt and duplicate")
-    noise = [node.peer(other)["tx"]["noise_packets"] for node, other in ((a, b), (b, a))]
     at_least(min(noise), 1, "noise packets of each side")
-    drift = {node.label: drifted(series) for node, series in memory.items()}
     at_most(max(drift.values()), 1024 if lab.long else 4096, f"KiB of memory that came to stay: {drift}")
     for node in (a, b):
         true("panic" not in node.log(), f"no panic of {node.label}")
-    lab.note(f"{lasted:.0f} s: {finished['received']} inner packets ({finished['overtaken']} overtaken), 0 altered, 0 twice; {rekeys} rekeys, "
-             f"oldest session {oldest:.1f} s; {reloads} reloads; noise {sum(noise)}; bad tags {sum(d['bad_tag'] for d in drops)}, "
-             f"repeats {sum(d['replay'] for d in drops)}; drift {drift} KiB")
 
 
 def drifted(series):
