@@ -7,8 +7,9 @@ from .observer import DATA, DOWN, UP
 from .settings import SETTINGS
 
 
-def analyse(collected, seed, trees, short, network=None):
+def analyse(collected, options, network=None):
     """Everything about one setting."""
+    seed, short = options.seed, options.short
     kinds = {}
     pages = collected.of(classes.PAGES)
     if short:
@@ -19,7 +20,7 @@ def analyse(collected, seed, trees, short, network=None):
     attacks = {}
     for kind, visits in kinds.items():
         if len({v.name for v in visits}) > 1:
-            attacks[kind] = attack_visits(kind, visits, collected.window, seed, trees, network)
+            attacks[kind] = attack_visits(visits, collected.window, options, network)
     setting = SETTINGS[collected.setting]
     sizes, counts = np.unique(np.concatenate([v.seen["length"][v.seen["kind"] == DATA] for v in collected.visits]),
                               return_counts=True)
@@ -56,15 +57,16 @@ def apps(collected, pages, seed):
     return others + [dataset.Visit(classes.WEB, v.session, v.seen, v.measured) for v in chosen]
 
 
-def attack_visits(kind, visits, window, seed, trees, network):
+def attack_visits(visits, window, options, network):
+    seed, trees = options.seed, options.trees
     names, rows = features.names_and_rows(visits, window)
     labels = np.array([v.name for v in visits])
     sessions = np.array([v.session for v in visits])
     _, counts = np.unique(labels, return_counts=True)
     found = {"classes": len(counts), "chance": float(counts.max() / counts.sum()), "fewest": int(counts.min()),
              "attackers": {}}
-    for name, make in classify.ATTACKERS.items():
-        truth, guesses, importance = classify.attack(make, rows, labels, seed, trees)
+    for name in options.attackers:
+        truth, guesses, importance = classify.attack(classify.ATTACKERS[name], rows, labels, seed, trees)
         scored = classify.score(truth, guesses)
         by_family, top = classify.families(names, importance)
         found["attackers"][name] = {**scored, "families": by_family, "top": top}
@@ -73,12 +75,15 @@ def attack_visits(kind, visits, window, seed, trees, network):
         found["attackers"]["network"] = classify.score(truth, guesses)
     best = max(found["attackers"], key=lambda name: found["attackers"][name]["accuracy"])
     found["best"] = {"attacker": best, **{k: found["attackers"][best][k] for k in ("accuracy", "low", "high", "visits", "mi_bits")}}
+    # the side figures come from half as many trees, of the attacker that is usually best
+    fewer = max(50, trees // 2)
     if len(set(sessions)) >= classify.FOLDS:
-        truth, guesses, _ = classify.attack(classify.extra_trees, rows, labels, seed, trees, groups=sessions)
+        truth, guesses, _ = classify.attack(classify.extra_trees, rows, labels, seed, fewer, groups=sessions)
         found["by_session"] = classify.score(truth, guesses)
-    truth, guesses, _ = classify.attack(classify.extra_trees, rows, labels, seed, trees, permuted=True)
+    truth, guesses, _ = classify.attack(classify.extra_trees, rows, labels, seed, fewer, permuted=True)
     found["permuted"] = classify.score(truth, guesses)
-    found["growth"] = growth(rows, labels, seed, trees)
+    if not options.short:
+        found["growth"] = growth(rows, labels, seed, fewer)
     return found
 
 

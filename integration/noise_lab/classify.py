@@ -5,6 +5,7 @@ trained on, and each visit is tested once. The interval is Wilson's at 95 % over
 """
 
 import math
+import os
 
 import numpy as np
 from lab.verdict import Failure
@@ -12,14 +13,15 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 FOLDS = 5
+JOBS = os.cpu_count()
 
 
 def forest(seed, trees):
-    return RandomForestClassifier(trees, random_state=seed, n_jobs=1, max_features="sqrt")
+    return RandomForestClassifier(trees, random_state=seed, n_jobs=JOBS, max_features="sqrt")
 
 
 def extra_trees(seed, trees):
-    return ExtraTreesClassifier(trees, random_state=seed, n_jobs=1, max_features=0.1)
+    return ExtraTreesClassifier(trees, random_state=seed, n_jobs=JOBS, max_features="sqrt")
 
 
 ATTACKERS = {"forest": forest, "extra trees": extra_trees}

@@ -46,13 +46,16 @@ class Plan:
     # visits of a session, and seconds of browsing before the first
     session: int
     warm_up: float
+    # every setting gets all visits
+    short: bool = False
 
     def sessions(self):
         """The sessions in their order: (name, setting, visits)."""
         parts = {}
         for setting in self.settings:
             dice = random.Random(f"visits {self.seed} {setting}")
-            all_visits = [name for name, count in self.visits.items() for _ in range(count)]
+            all_visits = [name for name, count in self.visits.items()
+                          for _ in range(count if self.short else round(count * SETTINGS[setting].part))]
             dice.shuffle(all_visits)
             parts[setting] = [all_visits[at:at + self.session] for at in range(0, len(all_visits), self.session)]
         rounds = max(map(len, parts.values()))

@@ -16,6 +16,8 @@ class Visit:
     # datagrams of the window (`observer.SEEN`), times from the window's start in nanoseconds
     seen: np.ndarray
     measured: dict
+    # its features, once they are known
+    row: np.ndarray = None
 
 
 @dataclass
@@ -43,22 +45,22 @@ class Collected:
         return sum(c["cpu_s"] for s in self.sessions for ends in s["counts"] for c in ends.values())
 
 
-def load(folder):
-    """Everything in the folder, by setting."""
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        if not name.endswith(".npz"):
+def load(folder, setting):
+    """Everything in the folder of one setting; None where there is nothing."""
+    collected = None
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if not name.startswith(setting.replace(":", "-") + ".") or not name.endswith(".npz"):
             continue
         with np.load(os.path.join(folder, name)) as file:
             seen, begins, about = file["seen"], file["begins"], json.loads(str(file["about"]))
-        collected = found.setdefault(about["setting"], Collected(about["setting"], about["window"]))
+        collected = collected or Collected(about["setting"], about["window"])
         collected.sessions.append(about)
         for began, record in zip(begins, about["visits"]):
             first, last = np.searchsorted(seen["time"], [began, began + int(about["window"] * 1e9)])
             part = seen[first:last].copy()
             part["time"] -= began
             collected.visits.append(Visit(record["class"], about["name"], part, record["measured"] or {}))
-    return found
+    return collected
 
 
 def totals(visits):

@@ -16,16 +16,19 @@ SIZES = np.arange(0, 1_601, 64)
 GAPS = np.concatenate([[0], np.geomspace(2e-6, 2, 25), [60]])
 FINE = np.arange(-500, 501, 25) * 1e-6
 PERCENTILES = (5, 10, 25, 40, 50, 60, 75, 90, 95, 99)
+BURSTS = (25, 50, 75, 90, 100)
 FIRST = 24
 CURVE = 40
 PAUSE = 0.02
 
 
 def names_and_rows(visits, window):
-    """The names of the features, and an array with a row for each visit."""
-    rows = [row(v.seen, window) for v in visits]
-    names = list(rows[0])
-    return names, np.array([[r[n] for n in names] for r in rows], dtype=np.float32)
+    """The names of the features, and an array with a row for each visit, which is worked out only once."""
+    for visit in visits:
+        if visit.row is None:
+            named = row(visit.seen, window)
+            visit.row = np.array(list(named.values()), dtype=np.float32)
+    return list(row(visits[0].seen, window)), np.stack([v.row for v in visits])
 
 
 def row(seen, window):
@@ -45,8 +48,7 @@ def row(seen, window):
 def counts(out, side, time, length):
     out[f"count {side}"] = len(length)
     out[f"bytes {side}"] = length.sum()
-    histogram, _ = np.histogram(length, SIZES)
-    for edge, n in zip(SIZES, histogram):
+    for edge, n in zip(SIZES, histogram(np.sort(length), SIZES)):
         out[f"size {side} {edge}"] = n
     _, each = np.unique(length, return_counts=True)
     share = each / max(1, each.sum())
@@ -57,31 +59,38 @@ def counts(out, side, time, length):
 
 
 def gaps(out, side, time):
-    gap = np.diff(time) if len(time) > 1 else np.array([0.0])
-    for p, value in zip(PERCENTILES, np.percentile(gap, PERCENTILES)):
+    gap = np.sort(np.diff(time)) if len(time) > 1 else np.array([0.0])
+    for p, value in zip(PERCENTILES, quantiles(gap, PERCENTILES)):
         out[f"gap {side} p{p}"] = value
-    histogram, _ = np.histogram(gap, GAPS)
-    for edge, n in zip(GAPS, histogram):
+    for edge, n in zip(GAPS, histogram(gap, GAPS)):
         out[f"gap {side} over {edge:.1e}"] = n / len(gap)
-    middle = np.median(gap)
-    histogram, _ = np.histogram(gap - middle, FINE)
-    for edge, n in zip(FINE, histogram):
+    middle = gap[len(gap) // 2]
+    for edge, n in zip(FINE, histogram(gap, middle + FINE)):
         out[f"gap {side} usual{edge * 1e6:+.0f}"] = n / len(gap)
     out[f"gap {side} deviation"] = gap.std()
 
 
+def histogram(ordered, edges):
+    """How many of the sorted values lie from each edge to the next."""
+    return np.diff(np.searchsorted(ordered, edges))
+
+
+def quantiles(ordered, percentiles):
+    """The sorted values at these percentiles, without interpolation."""
+    return ordered[(np.array(percentiles) * (len(ordered) - 1) / 100).astype(int)]
+
+
 def over_time(out, side, time, length, window):
     edges = np.arange(0, window * 1e9 + 1, STEP) / 1e9
-    per_step, _ = np.histogram(time, edges)
+    per_step = histogram(time, edges)
     for edge, n in zip(edges, per_step):
         out[f"time {side} {edge:.1f}"] = n
     for rank, n in enumerate(np.sort(per_step)[::-1][:15]):
         out[f"time {side} rank{rank}"] = n
-    small, _ = np.histogram(time[length < SMALL], edges)
     if side != "all":
-        for edge, n in zip(edges, small):
+        for edge, n in zip(edges, histogram(time[length < SMALL], edges)):
             out[f"time {side} small {edge:.1f}"] = n
-    fine, _ = np.histogram(time, np.arange(0, window, 0.005))
+    fine = histogram(time, np.arange(0, window, 0.005))
     energy = np.abs(np.fft.rfft(fine - fine.mean())) ** 2
     for band, part in enumerate(np.array_split(energy, 24)):
         out[f"rhythm {side} {band}"] = np.log1p(part.sum())
@@ -111,9 +120,10 @@ def bursts(out, time, direction, length):
         edges = np.concatenate([[0], at, [len(time)]])
         sizes = np.diff(edges) if len(time) else np.array([0])
         out[f"burst {what} number"] = len(sizes)
-        for p in (25, 50, 75, 90, 100):
-            out[f"burst {what} p{p}"] = np.percentile(sizes, p)
-        largest = np.sort(sizes)[::-1]
+        ordered = np.sort(sizes)
+        for p, value in zip(BURSTS, quantiles(ordered, BURSTS)):
+            out[f"burst {what} p{p}"] = value
+        largest = ordered[::-1]
         for rank in range(6):
             out[f"burst {what} rank{rank}"] = largest[rank] if rank < len(largest) else 0
         for least in (3, 6, 12, 25, 50):

@@ -1,6 +1,7 @@
 """The command line of the noise laboratory; `scripts/noise-lab` starts it with what it needs."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -8,10 +9,11 @@ import time
 
 from lab.verdict import Failure
 
-from . import analyse, classes, collect, control, dataset, report
+from . import analyse, classes, classify, collect, control, dataset, report
 from .settings import SETTINGS, SHORT, USUAL
 
-SHORT_VISITS = 16
+SHORT_VISITS = 12
+SHORT_TREES = 100
 
 
 def say(text):
@@ -29,9 +31,10 @@ def arguments():
     parser.add_argument("--window", type=float, default=2.6, help="seconds that are observed of a visit")
     parser.add_argument("--session", type=int, default=45, help="visits of a session, with the same connection")
     parser.add_argument("--warm-up", type=float, default=40, help="seconds of browsing before a session's visits")
-    parser.add_argument("--tunnels", type=int, default=0, help="at once (default: six for each core)")
+    parser.add_argument("--tunnels", type=int, default=0, help="at once (default: eight for each core)")
     parser.add_argument("--minutes", type=float, default=600, help="begin no session after so long")
-    parser.add_argument("--trees", type=int, default=300, help="of each forest")
+    parser.add_argument("--trees", type=int, default=200, help="of each forest")
+    parser.add_argument("--attackers", default="", help=f"by comma, of {', '.join(classify.ATTACKERS)} (default: all; one in the short form)")
     parser.add_argument("--data", help="folder of the visits (default: a new one, removed at the end)")
     parser.add_argument("--resume", action="store_true", help="go on with what --data holds already")
     parser.add_argument("--analyse-only", action="store_true", help="collect nothing")
@@ -49,7 +52,9 @@ def plan_of(options):
         sys.exit(f"noise-lab: no setting called {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
     if options.short:
         visits = dict.fromkeys(classes.SHORT, SHORT_VISITS)
-        return collect.Plan(options.seed, tuple(chosen), visits, 1.8, 12, 3.0)
+        return collect.Plan(options.seed, tuple(chosen), visits, 1.8, 18, 3.0, True)
+    if options.visits < classify.FOLDS:
+        sys.exit(f"noise-lab: --visits {options.visits} is too few: {classify.FOLDS} folds need one of each class each")
     visits = dict.fromkeys(classes.PAGES + classes.APPS, options.visits)
     return collect.Plan(options.seed, tuple(chosen), visits, options.window, options.session, options.warm_up)
 
@@ -57,6 +62,11 @@ def plan_of(options):
 def main():
     options = arguments()
     plan = plan_of(options)
+    options.attackers = [a for a in options.attackers.split(",") if a] or list(classify.ATTACKERS)[:1 if options.short else None]
+    if set(options.attackers) - set(classify.ATTACKERS):
+        sys.exit(f"noise-lab: --attackers knows {', '.join(classify.ATTACKERS)} only")
+    if options.short:
+        options.trees = min(options.trees, SHORT_TREES)
     if options.data and os.path.isdir(options.data) and os.listdir(options.data) and not (options.resume or options.analyse_only):
         sys.exit(f"noise-lab: {options.data} holds visits already: give --resume to go on with them, or another folder")
     with tempfile.TemporaryDirectory(prefix="stadium-noise-lab-") as scratch:
@@ -67,7 +77,7 @@ def main():
 
 
 def gather(options, plan, folder):
-    tunnels = options.tunnels or 6 * os.cpu_count()
+    tunnels = options.tunnels or 8 * os.cpu_count()
     sessions = plan.sessions()
     seconds = sum(plan.warm_up + len(v) * (plan.window + collect.PAUSE) + 4 for _, _, v in sessions) / tunnels
     say(f"{len(sessions)} sessions of {len(plan.settings)} settings, {tunnels} at once: about {seconds / 60:.0f} minutes")
@@ -81,12 +91,15 @@ def judge(options, plan, folder):
     if options.network:
         from . import network
     results = {}
-    found = dataset.load(folder) if os.path.isdir(folder) else {}
+    if not options.short:
+        # the collection had normal priority, as it must be on time; this need not be
+        os.nice(10)
     for name in plan.settings:
-        if name not in found:
+        collected = dataset.load(folder, name)
+        if collected is None:
             say(f"{name}: no visits")
             continue
-        results[name] = analyse.analyse(found[name], options.seed, options.trees, options.short, network)
+        results[name] = once(options, folder, collected, network)
         say(report.line(name, results[name]))
     if not results:
         sys.exit("noise-lab: nothing was collected")
@@ -103,6 +116,23 @@ def judge(options, plan, folder):
               + (f"; nothing of {', '.join(missing)}" if missing else ""), file=sys.stderr)
         return 1
     return 0
+
+
+def once(options, folder, collected, network):
+    """The analysis of a setting, kept beside its visits: with the same visits and options it is not done again."""
+    key = [len(collected.visits), options.seed, options.trees, options.short, options.network, options.attackers]
+    path = os.path.join(folder, f"analysis.{collected.setting.replace(':', '-')}.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            kept = json.load(file)
+        if kept["key"] == key:
+            return kept["result"]
+    # plain JSON types, the same whether kept or fresh
+    result = json.loads(json.dumps(analyse.analyse(collected, options, network)))
+    with open(path + ".part", "w", encoding="utf-8") as out:
+        json.dump({"key": key, "result": result}, out)
+    os.replace(path + ".part", path)
+    return result
 
 
 def entry():

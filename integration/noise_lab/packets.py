@@ -4,12 +4,15 @@ Each datagram is described by its size, direction, gaps, and sizes, directions a
 each side. The area under the curve is that of sessions that were not trained on.
 """
 
+import os
+
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 AROUND = 8
-MOST = 60_000
+MOST = 12_000
+JOBS = os.cpu_count()
 
 
 def describe(seen):
@@ -69,8 +72,8 @@ def area(visits, seed):
     (train_x, train_y), (test_x, test_y) = (draw(parts[which], dice) for which in (False, True))
     if min(train_y.sum(), test_y.sum()) < 50 or min((1 - train_y).sum(), (1 - test_y).sum()) < 50:
         return None
-    boosting = HistGradientBoostingClassifier(max_iter=150, random_state=seed)
-    trees = ExtraTreesClassifier(100, min_samples_leaf=5, max_samples=0.5, bootstrap=True, random_state=seed, n_jobs=1)
+    boosting = HistGradientBoostingClassifier(max_iter=100, random_state=seed)
+    trees = ExtraTreesClassifier(100, min_samples_leaf=5, max_samples=0.5, bootstrap=True, random_state=seed, n_jobs=JOBS)
     areas = {}
     for name, model in (("boosting", boosting), ("extra trees", trees)):
         fill = (lambda x: x) if name == "boosting" else (lambda x: np.nan_to_num(x, nan=-9))
