@@ -61,6 +61,8 @@ pub(crate) enum Verb {
     Reload(verbs::reload::Reload),
     Wait(verbs::wait::Wait),
     Ping(verbs::ping::Ping),
+    Doctor(verbs::doctor::Doctor),
+    Explain(verbs::explain::Explain),
     Check(verbs::check::Check),
     Peer(verbs::peer::PeerVerb),
     Init(verbs::init::Init),

@@ -9,6 +9,7 @@ mod detach;
 mod failure;
 mod interrupt;
 mod logging;
+mod mark;
 mod output;
 mod peer_file;
 mod target;

@@ -23,9 +23,11 @@ mod settings;
 mod signals;
 mod sockets;
 mod stats;
+mod survey;
 pub mod system;
 mod workers;
 
 pub use error::RunError;
 pub use helper::serve as serve_as_helper;
 pub use run::{Confinement, RunOptions, clear_leftovers, plan, run};
+pub use survey::{Question, Survey, resolve_now, survey};

@@ -112,7 +112,7 @@ pub fn clear_leftovers(socket: &Path) -> Result<Vec<String>, RunError> {
     })
 }
 
-fn runtime() -> Result<Runtime, RunError> {
+pub(crate) fn runtime() -> Result<Runtime, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -3,7 +3,9 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod confirm;
+pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod explain;
 pub(crate) mod genkey;
 pub(crate) mod genpsk;
 pub(crate) mod helper;
@@ -32,6 +34,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Reload(reload) => reload.run(),
         Verb::Wait(wait) => wait.run(),
         Verb::Ping(ping) => ping.run(),
+        Verb::Doctor(doctor) => doctor.run(),
+        Verb::Explain(explain) => explain.run(),
         Verb::Check(check) => check.run(),
         Verb::Peer(peer) => peer.run(),
         Verb::Init(init) => init.run(),

@@ -174,6 +174,17 @@ impl Client {
         }
     }
 
+    /// Asks for the events of the recent past, oldest first.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn history(&mut self) -> Result<Vec<Event>, ClientError> {
+        match self.request(&Request::History, ANSWER_TIMEOUT)? {
+            Response::History(events) => Ok(events),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
     /// Keeps an interface that waits for it; `false`: it did not wait.
     ///
     /// # Errors

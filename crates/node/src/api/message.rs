@@ -41,6 +41,8 @@ pub enum Request {
     },
     /// Turns the connection into a stream of [`Event`]s, which ends with either side.
     Events,
+    /// Asks for the events of the recent past, oldest first.
+    History,
     /// Keeps an interface that `up --confirm` would take down again.
     Confirm,
 }
@@ -64,6 +66,8 @@ pub enum Response {
     Pong(Pong),
     /// One of many answers to [`Request::Events`].
     Event(Box<Event>),
+    /// Answers [`Request::History`].
+    History(Vec<Event>),
     /// Answers [`Request::Confirm`].
     Confirmed {
         /// Whether the interface waited for it.

@@ -1,5 +1,8 @@
 //! The event stream: what happens to peers, told to whoever subscribed on the control socket.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use jiff::Timestamp;
 use stadium_proto::engine::Event;
 use stadium_proto::frame::CloseReason;
@@ -13,16 +16,24 @@ use crate::stats::last_error;
 /// How many events a subscriber may lag behind before it misses some.
 const BACKLOG: usize = 512;
 
+/// How many events of the past are kept for whoever asks later.
+const HISTORY: usize = 256;
+
 /// Where events go; a clone of it is where subscribers come from.
 #[derive(Clone, Debug)]
 pub(super) struct Feed {
     interface: String,
     sender: broadcast::Sender<api::Event>,
+    history: Arc<Mutex<VecDeque<api::Event>>>,
 }
 
 impl Feed {
     pub(super) fn new(interface: &str) -> Self {
-        Self { interface: interface.to_owned(), sender: broadcast::channel(BACKLOG).0 }
+        Self {
+            interface: interface.to_owned(),
+            sender: broadcast::channel(BACKLOG).0,
+            history: Arc::default(),
+        }
     }
 
     /// Listens from now on.
@@ -41,12 +52,24 @@ impl Feed {
         }
     }
 
-    /// Tells all subscribers.
+    /// Tells all subscribers, and keeps it for those who ask later.
     pub(super) fn tell(&self, peer: Option<api::EventPeer>, what: api::What) {
+        let event = self.event(peer, what);
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(event.clone());
+        drop(history);
         if self.sender.receiver_count() > 0 {
             // the last of them may have gone meanwhile
-            let _ = self.sender.send(self.event(peer, what));
+            let _ = self.sender.send(event);
         }
+    }
+
+    /// Returns the last events, oldest first.
+    pub(super) fn history(&self) -> Vec<api::Event> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 

@@ -44,6 +44,7 @@ impl Control {
                 Kind::BadRequest,
                 "events are for connections of the control socket",
             )),
+            Request::History => Response::History(self.feed.history()),
             Request::Reload { dry_run } => match self.reload(dry_run).await {
                 Ok(report) => Response::Reload(report),
                 Err(refusal) => Response::Error(refusal),

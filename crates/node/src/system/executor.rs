@@ -30,7 +30,7 @@ const ROUTES_AT_ONCE: usize = 64;
 /// tokio runtime it was connected in.
 #[derive(Clone, Debug)]
 pub struct System {
-    netlink: Netlink,
+    pub(super) netlink: Netlink,
     /// Who carries operations out once this process has given up its privileges.
     helper: Arc<OnceLock<Helper>>,
 }

@@ -28,6 +28,7 @@ mod policy;
 mod spec;
 mod state;
 mod watch;
+mod way;
 
 pub use error::{ErrorKind, SystemError};
 pub use executor::{Applied, Leftovers, System};
@@ -42,3 +43,4 @@ pub use policy::Policy;
 pub use spec::InterfaceSpec;
 pub use state::{ProcessId, State, StateFile};
 pub use watch::{NetworkEvent, NetworkEvents, watch};
+pub use way::{NoWay, Way};

@@ -52,7 +52,7 @@ impl Netlink {
     }
 
     /// Sends one request; returns what comes back until the kernel says that this was all.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         message: RouteNetlinkMessage,
         flags: u16,
@@ -276,7 +276,7 @@ pub(super) fn question_failed(what: &str) -> impl Fn(Errno) -> SystemError + '_ 
     }
 }
 
-fn netlink_family(family: Family) -> AddressFamily {
+pub(super) fn netlink_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
