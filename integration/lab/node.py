@@ -176,7 +176,7 @@ class Node:
             return str(failure)
         drops = {reason: count for reason, count in status["drops"].items() if count}
         lines = [f"drops {drops or 'none'}"]
-        for peer in status["peers"]:
+        for peer in status["peers"][:20]:
             session = peer["session"] or {}
             lines.append(f"peer {peer['name'] or peer['public_key']}: {peer['state']}, {peer['last_error']}, "
                          f"session {session.get('id')} of {session.get('age_s')} s, endpoint {peer['endpoint']}, "
@@ -198,6 +198,12 @@ class Node:
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def processor_seconds(self):
+        """What the daemon has used of processors so far."""
+        with open(f"/proc/{self.pid}/stat") as text:
+            fields = text.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_kib(self):
         with open(f"/proc/{self.pid}/status") as text:

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use stadium_config::{InterfaceName, Target, name_of_file};
+use stadium_config::{Glance, InterfaceName, Target, glance, name_of_file};
 
 use crate::failure::Failure;
 
@@ -73,28 +73,38 @@ fn outline(path: &Path) -> Result<Place, Failure> {
             "{shown}:1:1: error: cannot read the peer file: {error}; check the path"
         ))
     })?;
-    let outline: Option<Outline> = serde_yaml::from_str(&text).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-        Failure::usage(format!(
-            "{shown}:{line}:{column}: error: this is no peer file: {error}; \
-             see `stadium check {shown}`"
-        ))
-    })?;
-    let outline = outline.unwrap_or_default();
-    let name = match outline.interface.and_then(|interface| interface.name) {
+    let Glance { name, socket } = match glance(&text) {
+        Some(seen) => seen,
+        None => parsed(&text).map_err(|error| {
+            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            Failure::usage(format!(
+                "{shown}:{line}:{column}: error: this is no peer file: {error}; \
+                 see `stadium check {shown}`"
+            ))
+        })?,
+    };
+    let name = match name {
         Some(name) => InterfaceName::new(&name),
         None => name_of_file(path),
     };
     let name = name.map_err(|error| {
         Failure::usage(format!("{shown}:1:1: error: {error}; set `interface.name`"))
     })?;
-    let socket = outline
-        .control
-        .and_then(|control| control.socket)
+    let socket = socket
         // like every path in a peer file, relative to the file's folder
         .map(|socket| path.parent().unwrap_or(Path::new("")).join(socket))
         .unwrap_or_else(|| name.socket());
     Ok(Place { name, socket })
+}
+
+/// Has a whole YAML parser look for what a glance does not find.
+fn parsed(text: &str) -> Result<Glance, serde_yaml::Error> {
+    let outline: Option<Outline> = serde_yaml::from_str(text)?;
+    let Outline { interface, control } = outline.unwrap_or_default();
+    Ok(Glance {
+        name: interface.and_then(|interface| interface.name),
+        socket: control.and_then(|control| control.socket),
+    })
 }
 
 #[cfg(test)]

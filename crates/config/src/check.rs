@@ -1,8 +1,8 @@
 //! Settings that are sound each for itself, but do nothing, or harm, together.
 
 use crate::diagnostic::Diagnostics;
-use crate::model::{HandshakeKind, PeerFile, Routes};
-use crate::peers::Found;
+use crate::model::{HandshakeKind, Peer, PeerFile, Routes};
+use crate::peers::Places;
 use crate::section::Section;
 
 /// Warns of what the file says to no effect, and of what others can read; `section` is
@@ -10,7 +10,7 @@ use crate::section::Section;
 pub(crate) fn read(
     section: &Section<'_, '_>,
     file: &PeerFile,
-    peers: &[Found],
+    places: &[Places],
     list: &mut Diagnostics,
 ) {
     let interface = &file.interface;
@@ -39,38 +39,38 @@ pub(crate) fn read(
             ),
         );
     }
-    for found in peers {
-        peer(found, interface.early_data, list);
-        own_address(found, file, list);
+    for (peer, places) in file.peers.iter().zip(places) {
+        open_handshake(peer, places, interface.early_data, list);
+        own_address(peer, places, file, list);
     }
 }
 
-fn peer(found: &Found, early_data: bool, list: &mut Diagnostics) {
-    if found.peer.handshake != HandshakeKind::Open {
+fn open_handshake(peer: &Peer, places: &Places, early_data: bool, list: &mut Diagnostics) {
+    if peer.handshake != HandshakeKind::Open {
         return;
     }
-    if !found.peer.noise.is_off() {
+    if !peer.noise.is_off() {
         list.warn(
-            found.handshake_at,
+            places.handshake,
             "an open handshake shows the noise parameters to everyone on the path; write \
              `handshake: encrypted`",
         );
     }
     if early_data {
         list.warn(
-            found.handshake_at,
+            places.handshake,
             "an open handshake carries no early data, so `early_data` does nothing for this peer; \
              write `handshake: encrypted`",
         );
     }
 }
 
-fn own_address(found: &Found, file: &PeerFile, list: &mut Diagnostics) {
+fn own_address(peer: &Peer, places: &Places, file: &PeerFile, list: &mut Diagnostics) {
     for own in &file.interface.address {
         let host = ipnet::IpNet::from(own.addr());
-        if found.peer.allowed_ips.contains(&host) {
+        if peer.allowed_ips.contains(&host) {
             list.warn(
-                found.allowed_at,
+                places.allowed,
                 format!(
                     "this peer has {host} in `allowed_ips`, which is the interface's own address; \
                      write the peer's"

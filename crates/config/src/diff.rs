@@ -287,6 +287,9 @@ fn peers(old: &[Peer], new: &[Peer], changes: &mut Vec<Change>) {
             changes.push(Change { effect: Effect::Live, what });
             continue;
         };
+        if before == peer {
+            continue;
+        }
         let mut fields = Fields::default();
         self::peer(before, peer, &mut fields);
         if let Some(effect) = fields.0.iter().map(|field| field.effect).max() {

@@ -5,7 +5,8 @@
 //! [`diff`] says what changed between two of them, and what each change costs a running daemon.
 //!
 //! On the way: the text becomes a tree of values that know their places (`tree`), a second
-//! parser confirms it and types its scalars (`agree`), sections are held against the keys they may
+//! parser confirms it and types its scalars (`agree`), both at once where the text is plain
+//! (`plain`); sections are held against the keys they may
 //! have (`section`), values against what they may be (`value`), and all against each other
 //! (`peers`, `check`).
 
@@ -15,6 +16,7 @@ mod control;
 mod diagnostic;
 mod diff;
 mod edit;
+mod glance;
 mod interface;
 mod load;
 mod model;
@@ -22,6 +24,7 @@ mod name;
 mod noise;
 mod outline;
 mod peers;
+mod plain;
 mod quantity;
 mod secret;
 mod section;
@@ -35,7 +38,8 @@ mod value;
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use diff::{Change, Effect, FieldChange, What, diff};
 pub use edit::{EditError, NewPeer, NewPresharedKey, add_peer, remove_peer, yaml_text};
-pub use load::{Environment, Loaded, load, load_in, parse};
+pub use glance::{Glance, glance};
+pub use load::{Environment, Loaded, load, load_again, load_in, parse};
 pub use model::{
     AutoOff, Ciphers, Control, Endpoint, Fwmark, HandshakeKind, HandshakeRate, HookTrust, Hooks,
     Interface, Listen, ListenOn, Mtu, Peer, PeerFile, PostQuantum, Routes, Switch, Workers,

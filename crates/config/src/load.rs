@@ -6,12 +6,13 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use stadium_proto::identity::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::diagnostic::{Diagnostics, Position};
 use crate::model::{HookTrust, PeerFile, base_of};
 use crate::section::{FILE, FILE_KEYS, Section};
-use crate::{agree, check, control, interface, peers, secret, settings, syntax, tree};
+use crate::{agree, check, control, interface, peers, plain, secret, settings, syntax, tree};
 
 /// The most bytes that a peer file has; ten thousand peers are some 2 MB.
 const MAX_FILE: u64 = 32 << 20;
@@ -116,6 +117,30 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 ///
 /// Fails with everything that is wrong, warnings included.
 pub fn load_in(path: &Path, environment: &Environment) -> Result<Loaded, Diagnostics> {
+    load_knowing(path, environment, Known::default())
+}
+
+/// Loads the file of `in_force` again, in the environment of this process.
+///
+/// What `in_force` says has no part in the outcome; but the public keys that stand there have been
+/// checked, and checking keys is most of the work where there are many.
+///
+/// # Errors
+///
+/// Fails with everything that is wrong, warnings included.
+pub fn load_again(in_force: &PeerFile) -> Result<Loaded, Diagnostics> {
+    let keys = in_force.peers.iter().map(|peer| (*peer.public_key.as_bytes(), peer.public_key));
+    load_knowing(&in_force.path, &Environment::of_process(), keys.collect())
+}
+
+/// Public keys that have been checked, by their bytes.
+pub(crate) type Known = HashMap<[u8; 32], PublicKey>;
+
+fn load_knowing(
+    path: &Path,
+    environment: &Environment,
+    known: Known,
+) -> Result<Loaded, Diagnostics> {
     let (text, facts) = read(path)?;
     let text = std::str::from_utf8(&text).map_err(|error| {
         let before = &text[..error.valid_up_to()];
@@ -129,7 +154,7 @@ pub fn load_in(path: &Path, environment: &Environment) -> Result<Loaded, Diagnos
         );
         list
     })?;
-    build(text, path, environment, Some(facts))
+    build(text, path, environment, Some(facts), known)
 }
 
 /// Parses the text of a peer file that would be at `path`.
@@ -140,7 +165,7 @@ pub fn load_in(path: &Path, environment: &Environment) -> Result<Loaded, Diagnos
 ///
 /// Fails with everything that is wrong, warnings included.
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Loaded, Diagnostics> {
-    build(text, path, environment, None)
+    build(text, path, environment, None, Known::default())
 }
 
 fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, FileFacts), Diagnostics> {
@@ -175,6 +200,7 @@ pub(crate) struct Context<'a> {
     base: &'a Path,
     first_inline_secret: Option<Position>,
     found: HashMap<PathBuf, (PathBuf, bool)>,
+    pub(crate) known: Known,
 }
 
 impl Context<'_> {
@@ -213,6 +239,7 @@ fn build(
     path: &Path,
     environment: &Environment,
     facts: Option<FileFacts>,
+    known: Known,
 ) -> Result<Loaded, Diagnostics> {
     let mut context = Context {
         diagnostics: Diagnostics::new(path),
@@ -220,23 +247,12 @@ fn build(
         base: base_of(path),
         first_inline_secret: None,
         found: HashMap::new(),
+        known,
     };
     // serde_yaml takes a byte order mark for content
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = match syntax::printable(text, &mut context.diagnostics).then(|| tree::parse(text)) {
-        None => None,
-        Some(Ok(mut root)) => match agree::resolve(text, &mut root) {
-            Ok(()) => read_file(&root, path, facts, &mut context),
-            Err(found) => {
-                syntax::report_disagreement(&found, text, &mut context.diagnostics);
-                None
-            }
-        },
-        Some(Err(failure)) => {
-            syntax::report(&failure, text, &mut context.diagnostics);
-            None
-        }
-    };
+    let root = parsed(text, &mut context.diagnostics);
+    let file = root.and_then(|root| read_file(&root, path, facts, &mut context));
     if let (Some(position), Some(facts)) = (context.first_inline_secret, facts)
         && let Some(exposure) = facts.exposure().filter(|_| facts.regular)
     {
@@ -262,6 +278,30 @@ fn build(
     }
 }
 
+/// Turns the text into a tree, or reports why there is none.
+fn parsed<'t>(text: &'t str, diagnostics: &mut Diagnostics) -> Option<tree::Node<'t>> {
+    if let Some(root) = plain::parse(text) {
+        return Some(root);
+    }
+    if !syntax::printable(text, diagnostics) {
+        return None;
+    }
+    let mut root = match tree::parse(text) {
+        Ok(root) => root,
+        Err(failure) => {
+            syntax::report(&failure, text, diagnostics);
+            return None;
+        }
+    };
+    match agree::resolve(text, &mut root) {
+        Ok(()) => Some(root),
+        Err(found) => {
+            syntax::report_disagreement(&found, text, diagnostics);
+            None
+        }
+    }
+}
+
 fn read_file(
     root: &tree::Node<'_>,
     path: &Path,
@@ -278,7 +318,7 @@ fn read_file(
     let noise = settings::read(&top, Default::default(), &mut context.diagnostics);
     let (post_quantum, ciphers) = settings::algorithms(&top, &mut context.diagnostics);
     let own_key = interface.as_ref().map(|interface| interface.private_key.public());
-    let peers = peers::read(&top, own_key.as_ref(), &noise, context);
+    let (peers, places) = peers::read(&top, own_key.as_ref(), &noise, context);
     let inline_secrets = context.first_inline_secret.is_some();
     let file = PeerFile {
         path: path.to_owned(),
@@ -287,10 +327,10 @@ fn read_file(
         noise,
         post_quantum,
         ciphers,
-        peers: peers.iter().map(|found| found.peer.clone()).collect(),
+        peers,
         hook_trust,
         inline_secrets,
     };
-    check::read(&section?, &file, &peers, &mut context.diagnostics);
+    check::read(&section?, &file, &places, &mut context.diagnostics);
     Some(file)
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use stadium_proto::identity::{KeyError, PresharedKey, PublicKey};
 
 use crate::diagnostic::{Diagnostics, Position, quoted};
-use crate::load::Context;
+use crate::load::{Context, Known};
 use crate::model::{HandshakeKind, Peer};
 use crate::noise::NoiseSettings;
 use crate::section::{PEER_KEYS, Section, describe};
@@ -22,13 +22,12 @@ const HEARTBEAT: std::ops::RangeInclusive<Duration> =
 /// Up to how many keys one thread checks: a check takes some 30 µs.
 const KEYS_PER_THREAD: usize = 256;
 
-/// A peer, and where its keys stand.
-pub(crate) struct Found {
-    pub(crate) peer: Peer,
+/// Where the keys of a peer stand.
+pub(crate) struct Places {
     /// Where `handshake` stands; where the peer starts if it does not.
-    pub(crate) handshake_at: Position,
+    pub(crate) handshake: Position,
     /// Where `allowed_ips` stands, likewise.
-    pub(crate) allowed_at: Position,
+    pub(crate) allowed: Position,
 }
 
 /// What one peer takes away from all others.
@@ -40,17 +39,18 @@ struct Taken<'n> {
     prefixes: HashMap<IpNet, (usize, Position)>,
 }
 
-/// Reads the list. What is wrong with a peer is reported, and the peer left out.
+/// Reads the list, and where each peer's keys stand. What is wrong with a peer is reported, and the
+/// peer left out.
 pub(crate) fn read(
     top: &Section<'_, '_>,
     own_key: Option<&PublicKey>,
     noise: &NoiseSettings,
     context: &mut Context<'_>,
-) -> Vec<Found> {
-    let Some(node) = top.node("peers") else { return Vec::new() };
+) -> (Vec<Peer>, Vec<Places>) {
+    let Some(node) = top.node("peers") else { return Default::default() };
     let items = match &node.content {
         Content::List(items) => items,
-        _ if node.is_null() => return Vec::new(),
+        _ if node.is_null() => return Default::default(),
         other => {
             context.diagnostics.error(
                 node.position,
@@ -59,12 +59,12 @@ pub(crate) fn read(
                     describe(other)
                 ),
             );
-            return Vec::new();
+            return Default::default();
         }
     };
-    let checked = check_keys(items);
+    let checked = check_keys(items, &context.known);
     let mut taken = Taken::default();
-    let mut found = Vec::with_capacity(items.len());
+    let mut found = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     for (index, (item, key)) in items.iter().zip(checked).enumerate() {
         found.extend(peer(index, item, key, own_key, noise, &mut taken, context));
     }
@@ -74,11 +74,13 @@ pub(crate) fn read(
 /// The verdict on a public key; `None` where there is none to check.
 type Checked = Option<Result<PublicKey, KeyError>>;
 
-/// Checks all public keys, by several threads where there are many.
-fn check_keys(items: &[Node<'_>]) -> Vec<Checked> {
+/// Checks all public keys that are not known, by several threads where there are many.
+fn check_keys(items: &[Node<'_>], known: &Known) -> Vec<Checked> {
     let texts: Vec<_> = items.iter().map(public_key_text).collect();
+    let check_one =
+        |text: &str| PublicKey::from_base64_or_known(text, |key| known.get(key).copied());
     let check = |texts: &[Option<&str>]| -> Vec<Checked> {
-        texts.iter().map(|text| text.map(PublicKey::from_base64)).collect()
+        texts.iter().map(|text| text.map(check_one)).collect()
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = texts.len().div_ceil(cores.min(16)).max(KEYS_PER_THREAD);
@@ -109,7 +111,7 @@ fn peer<'n>(
     noise: &NoiseSettings,
     taken: &mut Taken<'n>,
     context: &mut Context<'_>,
-) -> Option<Found> {
+) -> Option<(Peer, Places)> {
     if item.is_null() {
         context.diagnostics.error(
             item.position,
@@ -150,11 +152,11 @@ fn peer<'n>(
         handshake,
         noise,
     };
-    Some(Found {
-        peer,
-        handshake_at: section.key_position("handshake"),
-        allowed_at: section.key_position("allowed_ips"),
-    })
+    let places = Places {
+        handshake: section.key_position("handshake"),
+        allowed: section.key_position("allowed_ips"),
+    };
+    Some((peer, places))
 }
 
 fn name<'n>(

@@ -13,9 +13,9 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use crate::diagnostic::Position;
 
 /// How deep a peer file nests at most; the schema needs 5.
-const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 /// How many nodes there are at most: ten thousand peers have some 250,000.
-const MAX_NODES: usize = 2_000_000;
+pub(crate) const MAX_NODES: usize = 2_000_000;
 
 /// What a scalar is, by the core schema of YAML 1.2.
 #[derive(Clone, Copy, Debug, PartialEq)]

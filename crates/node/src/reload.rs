@@ -37,7 +37,7 @@ impl Control {
     /// The refusal to answer with; nothing has changed then.
     pub(crate) async fn reload(&mut self, dry_run: bool) -> Result<ReloadReport, Refusal> {
         let invalid = |text: String| Refusal::new(Kind::InvalidFile, text);
-        let loaded = config::load(&self.file.path).map_err(|e| invalid(e.to_string()))?;
+        let loaded = config::load_again(&self.file).map_err(|e| invalid(e.to_string()))?;
         let refused = settings::unsupported(&loaded.file);
         if !refused.is_empty() {
             return Err(invalid(refused.join("\n")));

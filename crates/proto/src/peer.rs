@@ -289,9 +289,12 @@ impl PeerCell {
     }
 
     /// Sets how this node makes noise towards the peer; for control alone.
-    pub fn set_noise_config(&self, config: NoiseConfig) {
-        if self.noise.load().as_deref() != Some(&config) {
-            self.noise.store(Some(Arc::new(config)));
+    ///
+    /// Peers whose noise is made alike may share it.
+    pub fn set_noise_config(&self, config: impl Into<Arc<NoiseConfig>>) {
+        let config = config.into();
+        if self.noise.load().as_deref() != Some(&*config) {
+            self.noise.store(Some(config));
         }
     }
 

@@ -47,7 +47,9 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::NoPermission { path: path.into() },
             _ => ClientError::Io { path: path.into(), error },
         })?;
-        Ok(Self { stream: BufReader::new(stream), path: path.into() })
+        // the status of ten thousand peers is some megabytes
+        let stream = BufReader::with_capacity(64 * 1024, stream);
+        Ok(Self { stream, path: path.into() })
     }
 
     /// Returns the socket's path.

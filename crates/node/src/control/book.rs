@@ -21,7 +21,8 @@ const LOOKUP_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The peers by their slot in the engine.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    entries: BTreeMap<PeerId, Entry>,
+    /// Boxed, since the map's nodes are half empty after peers were added in order.
+    entries: BTreeMap<PeerId, Box<Entry>>,
 }
 
 /// One peer.
@@ -130,7 +131,7 @@ impl Book {
                 entry.set_endpoint(peer.endpoint.clone())
             }
             None => {
-                self.entries.insert(id, Entry::new(peer));
+                self.entries.insert(id, Box::new(Entry::new(peer)));
                 true
             }
         }
@@ -141,11 +142,11 @@ impl Book {
     }
 
     pub(super) fn get(&self, id: PeerId) -> Option<&Entry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
-        self.entries.get_mut(&id)
+        self.entries.get_mut(&id).map(Box::as_mut)
     }
 
     /// Returns what people call a peer.
@@ -155,7 +156,7 @@ impl Book {
 
     /// Lists all peers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Entry)> {
-        self.entries.iter().map(|(id, entry)| (*id, entry))
+        self.entries.iter().map(|(id, entry)| (*id, entry.as_ref()))
     }
 }
 

@@ -1,7 +1,10 @@
 //! What follows from the engine's events: log lines, packets that waited, names to look up.
 
+use std::sync::Arc;
+
 use stadium_proto::engine::{Event, Input, PeerError};
 use stadium_proto::frame::CloseReason;
+use stadium_proto::noise::NoiseConfig;
 use stadium_proto::peer::PeerId;
 
 use super::Control;
@@ -32,10 +35,15 @@ impl Control {
 
     /// Tells the workers' cells how noise is made towards each peer.
     pub(crate) fn configure_noise(&self) {
+        let mut shared = Arc::<NoiseConfig>::default();
         for peer in &self.file.peers {
             let id = self.engine.peer_by_key(&peer.public_key);
             if let Some(cell) = id.and_then(|id| self.engine.cell(id)) {
-                cell.set_noise_config(settings::noise(peer));
+                let config = settings::noise(peer);
+                if *shared != config {
+                    shared = Arc::new(config);
+                }
+                cell.set_noise_config(Arc::clone(&shared));
             }
         }
         self.workers.wake();

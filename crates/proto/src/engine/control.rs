@@ -116,7 +116,7 @@ impl Engine {
         peer.rtt = Some(rtt);
         match sent.purpose {
             Purpose::Candidate => {
-                let Some(candidate) = peer.candidate else { return };
+                let Some(candidate) = &peer.candidate else { return };
                 if candidate.endpoint.remote == notice.remote {
                     let endpoint = Endpoint { remote: notice.remote, local: notice.local };
                     peer.candidate = None;
@@ -151,9 +151,9 @@ impl Engine {
                 // a pong counts only for the address that its ping went to
                 peer.pings.retain(|ping| ping.purpose != Purpose::Candidate);
                 // a peer's pings to candidates keep their pace whatever the addresses
-                let ping_at = other.map_or(now.instant, |old| old.ping_at);
+                let ping_at = other.as_ref().map_or(now.instant, |old| old.ping_at);
                 let expires = now.instant.saturating_add(life);
-                *other = Some(Candidate { endpoint, expires, ping_at, sent: 0 });
+                *other = Some(Box::new(Candidate { endpoint, expires, ping_at, sent: 0 }));
             }
         }
         self.ping_candidate(now, id, out);

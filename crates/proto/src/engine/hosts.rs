@@ -65,7 +65,7 @@ impl Engine {
         if !matches!(peer.origin, Origin::Host { .. }) || peer.learned.is_some() {
             return;
         }
-        peer.learned = Some(key);
+        peer.learned = Some(Box::new(key));
         // handshakes that the host starts find their peer; a configured one goes before
         self.by_key.entry(key).or_insert(id);
         out.event(Event::HostKey { peer: id, key });

@@ -161,7 +161,7 @@ impl Engine {
             open
         });
         peer.candidate.take_if(|candidate| now.instant >= candidate.expires);
-        if peer.candidate.is_some_and(|candidate| now.instant >= candidate.ping_at) {
+        if peer.candidate.as_ref().is_some_and(|candidate| now.instant >= candidate.ping_at) {
             self.ping_candidate(now, id, out);
         }
     }

@@ -41,12 +41,15 @@ pub(super) enum Origin {
     },
 }
 
+// a hundred thousand idle peers are to cost 2 KiB each, in all of the daemon
+const _: () = assert!(size_of::<Peer>() <= 832 && size_of::<PeerCell>() <= 384);
+
 /// A peer as control sees it.
 pub(super) struct Peer {
     pub(super) cell: Arc<PeerCell>,
     pub(super) origin: Origin,
     /// Of a host, its key once it is known.
-    pub(super) learned: Option<PublicKey>,
+    pub(super) learned: Option<Box<PublicKey>>,
     /// Of a guest, whether no session with it was confirmed yet.
     pub(super) unconfirmed: bool,
     pub(super) config: PeerConfig,
@@ -79,7 +82,7 @@ pub(super) struct Peer {
     pub(super) last_session_at: Option<Instant>,
 
     pub(super) pings: Vec<SentPing>,
-    pub(super) candidate: Option<Candidate>,
+    pub(super) candidate: Option<Box<Candidate>>,
     pub(super) heartbeat_at: Option<Instant>,
     pub(super) early: Early,
 
@@ -144,7 +147,7 @@ impl Peer {
         };
         let origin = Origin::Host { named: host.named };
         let mut peer = Self::new(cell, origin, config, heartbeat_at);
-        peer.learned = host.public_key;
+        peer.learned = host.public_key.map(Box::new);
         peer
     }
 
@@ -190,7 +193,7 @@ impl Peer {
 
     /// Returns the peer's key, configured, shown or learned.
     pub(super) fn key(&self) -> Option<&PublicKey> {
-        self.cell.key().or(self.learned.as_ref())
+        self.cell.key().or(self.learned.as_deref())
     }
 
     /// Tells whether the peer came by itself and goes with its last session.
@@ -215,7 +218,7 @@ impl Peer {
     /// Returns whom REQUESTs go to, and in which kind of handshake.
     pub(super) fn target(&self) -> Target {
         match (self.origin, self.config.handshake) {
-            (Origin::Host { named }, _) => Target::open(named, self.learned),
+            (Origin::Host { named }, _) => Target::open(named, self.learned.as_deref().copied()),
             (_, HandshakeKind::Encrypted) => Target::Encrypted(self.config.public_key),
             (_, HandshakeKind::Open) => Target::open(true, Some(self.config.public_key)),
         }

@@ -61,8 +61,8 @@ pub(super) struct Early {
     pub(super) kept: Vec<Ticket>,
     /// The ticket of the handshake under way.
     offered: Option<Ticket>,
-    /// Seals what follows the last REQUEST.
-    tx: Option<EarlyTx>,
+    /// Seals what follows the last REQUEST; boxed, since hardly a peer has it and keys are large.
+    tx: Option<Box<EarlyTx>>,
     /// Indices under which early data comes in, and until when.
     rx: Vec<(u32, Instant)>,
 }
@@ -152,7 +152,7 @@ impl Engine {
     /// Returns what seals the early data that may follow the last REQUEST to a peer.
     #[must_use]
     pub fn early_tx(&self, id: PeerId) -> Option<&EarlyTx> {
-        self.peer(id)?.early.tx.as_ref()
+        self.peer(id)?.early.tx.as_deref()
     }
 
     /// Takes the newest ticket of a peer out, for a later engine of the same identity.
@@ -304,7 +304,8 @@ impl Engine {
             return;
         }
         let h = request.initiator.h();
-        peer.early.tx = Some(EarlyTx::new(ticket.index, &ticket.secret, h, now.instant));
+        let tx = EarlyTx::new(ticket.index, &ticket.secret, h, now.instant);
+        peer.early.tx = Some(Box::new(tx));
         out.event(Event::CanSendEarly { peer: id });
     }
 
