@@ -9,7 +9,7 @@ import time
 
 from lab.verdict import Failure
 
-from . import analyse, classes, classify, collect, control, dataset, report
+from . import analyse, classes, classify, collect, control, dataset, report, speed
 from .settings import SETTINGS, SHORT, USUAL
 
 SHORT_VISITS = 12
@@ -25,6 +25,10 @@ def arguments():
         "Measures what an observer of the wire learns from a tunnel with noise: collects visits through real "
         "tunnels in namespaces, and trains classifiers on what was recorded. Fails where a control fails."))
     parser.add_argument("--short", action="store_true", help="few classes and visits, controls only, about a minute")
+    parser.add_argument("--bulk", action="store_true", help="measure goodput and delay instead, over a limited line")
+    parser.add_argument("--line", default="40mbit", help="with --bulk: the rate of the limited line (default 40mbit)")
+    parser.add_argument("--seconds", type=int, default=10, help="with --bulk: of each transfer (default 10)")
+    parser.add_argument("--rounds", type=int, default=3, help="with --bulk: of each setting, in turns (default 3)")
     parser.add_argument("--settings", default="", help=f"by comma, of {', '.join(SETTINGS)} (default {','.join(USUAL)})")
     parser.add_argument("--visits", type=int, default=100, help="of each class and setting (default 100)")
     parser.add_argument("--seed", type=int, default=1, help="of pages, visits, order and attackers (default 1)")
@@ -61,6 +65,8 @@ def plan_of(options):
 
 def main():
     options = arguments()
+    if options.bulk:
+        return bulk(options)
     plan = plan_of(options)
     options.attackers = [a for a in options.attackers.split(",") if a] or list(classify.ATTACKERS)[:1 if options.short else None]
     if set(options.attackers) - set(classify.ATTACKERS):
@@ -74,6 +80,19 @@ def main():
         if not options.analyse_only:
             gather(options, plan, folder)
         return judge(options, plan, folder)
+
+
+def bulk(options):
+    found = speed.measure(options.stadium, f"noise-bulk{os.getpid()}", options.line, options.seconds, options.rounds, say)
+    verdicts = speed.verdicts(found)
+    for name, reached, seen in verdicts:
+        say(f"{'ok  ' if reached else 'MISS'} {name}: {seen}")
+    if options.out:
+        os.makedirs(options.out, exist_ok=True)
+        with open(os.path.join(options.out, "bulk.json"), "w", encoding="utf-8") as file:
+            json.dump({"line": options.line, "seconds": options.seconds, "rounds": options.rounds, **found}, file, indent=1)
+            file.write("\n")
+    return 0 if all(reached for _, reached, _ in verdicts) else 1
 
 
 def gather(options, plan, folder):
