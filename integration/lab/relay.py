@@ -1,20 +1,25 @@
 """A UDP relay between two nodes: stands for a NAT whose mapping changes, or for a man in the middle."""
 
+import collections
 import select
 import socket
 import threading
+import time
 
 
 class Relay:
     """Listens in `host` and forwards to `target`; answers go back to whoever spoke last.
 
     `filter(direction, payload)` returns the datagrams to pass on: `[payload]`, none, or several.
-    Directions are "out" (to the target) and "back".
+    Directions are "out" (to the target) and "back". With a `delay`, in seconds, all of them arrive
+    that much later, in their order.
     """
 
-    def __init__(self, host, listen, target, filter=None):
+    def __init__(self, host, listen, target, filter=None, delay=0.0):
         self.host = host
         self.target = target
+        self.delay = delay
+        self.held = collections.deque()
         self.filter = filter or (lambda direction, payload: [payload])
         self.family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         self.front = host.socket(self.family, socket.SOCK_DGRAM)
@@ -43,7 +48,9 @@ class Relay:
         while self.running:
             back = self.back
             try:
-                ready, _, _ = select.select([self.front, back], [], [], 0.05)
+                self._release()
+                wait = self.held[0][0] - time.monotonic() if self.held else 0.05
+                ready, _, _ = select.select([self.front, back], [], [], max(0.0, min(wait, 0.05)))
                 for sock in ready:
                     self._pass_on(sock, back)
             except (OSError, ValueError):
@@ -54,10 +61,21 @@ class Relay:
         if sock is self.front:
             self.client = source
             for each in self.filter("out", payload):
-                back.sendto(each, self.target)
+                self._send(back, each, self.target)
         elif self.client and source[:2] == self.target[:2]:
             for each in self.filter("back", payload):
-                self.front.sendto(each, self.client)
+                self._send(self.front, each, self.client)
+
+    def _send(self, sock, payload, to):
+        if self.delay:
+            self.held.append((time.monotonic() + self.delay, sock, payload, to))
+        else:
+            sock.sendto(payload, to)
+
+    def _release(self):
+        while self.held and self.held[0][0] <= time.monotonic():
+            _, sock, payload, to = self.held.popleft()
+            sock.sendto(payload, to)
 
     def close(self):
         self.running = False

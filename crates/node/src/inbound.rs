@@ -2,6 +2,7 @@
 //! together, write each run with one call.
 
 mod counts;
+mod late;
 mod pipeline;
 mod sink;
 
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::Sender;
 use crate::clock::Clock;
 use crate::notice::Notice;
 use crate::workers::SocketSet;
+pub(crate) use late::Late;
 use pipeline::Pipeline;
 use sink::QueueSink;
 

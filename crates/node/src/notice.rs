@@ -25,6 +25,18 @@ pub(crate) enum Notice {
         /// The datagram.
         datagram: Box<[u8]>,
     },
+    /// DATA to a ticket that no REQUEST has taken yet: it may be early data that is ahead of the
+    /// REQUEST that it follows, which is before it in this queue.
+    Early {
+        /// Where it came from.
+        remote: SocketAddr,
+        /// The local address that it came to.
+        local: Option<LocalAddress>,
+        /// Its type-of-service byte.
+        tos: u8,
+        /// The datagram.
+        datagram: Box<[u8]>,
+    },
     /// An authenticated frame that control must see (`stadium_proto::engine::OpenedNotice`).
     Opened {
         /// This node's index of the session.

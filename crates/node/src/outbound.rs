@@ -1,6 +1,7 @@
 //! From the TUN to the network: read a superpacket, route it once, cut it straight into the
 //! arena, seal each segment there, send the runs.
 
+mod early;
 #[cfg(feature = "lab")]
 mod lab;
 mod noise;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::clock::Clock;
 use crate::notice::{Notice, SendFailure};
+pub(crate) use early::EarlyPackets;
 pub(crate) use pipeline::{Pipeline, Pushed};
 use too_big::TooBig;
 

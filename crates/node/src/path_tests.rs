@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::inbound::testing::{Inbound, Sink};
 use crate::notice::{NOTICES, Notice};
-use crate::outbound::{Pipeline, Pushed};
+use crate::outbound::{EarlyPackets, Pipeline, Pushed};
 use crate::workers::{Drain, SocketSet};
 
 mod counts;
@@ -139,7 +139,7 @@ impl Node {
             out.events.iter().any(|e| matches!(e, Event::SessionUp { .. } | Event::CanSend { .. }));
         if can_send {
             let cell = Arc::clone(self.engine.cell(self.peer).unwrap());
-            self.drain.drain(&cell, NOW.instant);
+            self.drain.drain(&cell, &mut EarlyPackets::default(), NOW.instant);
         }
     }
 

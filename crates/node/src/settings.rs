@@ -62,6 +62,13 @@ pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
                 noise.engine
             ));
         }
+        if interface.early_data && !noise.is_off() {
+            warnings.push(format!(
+                "peer {}: early data would go before there is noise, so with this peer \
+                 `early_data` does nothing",
+                peer.label()
+            ));
+        }
         if !noise.is_off() && peer.handshake == config::HandshakeKind::Open {
             warnings.push(format!(
                 "peer {}: the handshake is open, so that everyone on the way reads the noise \
@@ -81,13 +88,6 @@ pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
         warnings.push(
             "interface.lan: on adds nothing in this version: networks that this machine has a \
              route of their own for stay outside the tunnel, other private ranges go through it"
-                .to_owned(),
-        );
-    }
-    if interface.early_data {
-        warnings.push(
-            "interface.early_data is not available in this version: first packets wait for the \
-             handshake"
                 .to_owned(),
         );
     }
@@ -132,6 +132,7 @@ pub(crate) fn engine(
         partial_checksum,
         allow_open: interface.allow_open,
         stealth: interface.stealth,
+        early_data: interface.early_data,
         handshake_rate: HandshakeRate {
             per_second: interface.handshake_rate.per_second,
             burst: interface.handshake_rate.burst,
@@ -289,9 +290,13 @@ mod tests {
         assert_eq!(unsupported(&parse("noise: {accept: {ratio: \"4:1\"}}\n")), [""; 0]);
         let file = parse("  dns: [10.7.0.1]\n  early_data: true\n");
         let said = warnings(&file).join("\n");
-        for key in ["interface.dns", "interface.early_data"] {
-            assert!(said.contains(key), "{said}");
-        }
+        assert!(said.contains("interface.dns"), "{said}");
+        assert!(!said.contains("early_data"), "{said}");
+        let bob = stadium_proto::identity::SecretKey::from_seed([7; 32]).public();
+        let peers = format!("peers: [{{public_key: {bob}, allowed_ips: [10.7.0.2/32]}}]\n");
+        let noisy = format!("  early_data: true\nnoise: {{ratio: \"1:1\"}}\n{peers}");
+        let said = warnings(&parse(&noisy)).join("\n");
+        assert!(said.contains("early data would go before there is noise"), "{said}");
     }
 
     #[test]

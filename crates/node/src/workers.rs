@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::EventfdFlags;
 use rustix::fd::OwnedFd;
+use stadium_packet::vnet::VnetHdr;
 use stadium_proto::peer::PeerCell;
 use stadium_proto::shared::Shared;
 use stadium_proto::time::Instant;
@@ -19,7 +20,7 @@ use tokio::sync::mpsc::Sender;
 use crate::clock::Clock;
 use crate::inbound;
 use crate::notice::Notice;
-use crate::outbound::{self, Pipeline};
+use crate::outbound::{self, EarlyPackets, Pipeline};
 
 /// The sockets of one worker.
 #[derive(Clone, Debug, Default)]
@@ -183,10 +184,15 @@ impl Drain {
         Self { pipeline: Pipeline::new(shared, sockets, 0, copy_dscp) }
     }
 
-    /// Sends all packets that wait for a session with the peer of `cell`.
+    /// Sends all packets that wait for a session with the peer of `cell`, first those of `early`
+    /// that did not go ahead.
     ///
     /// What can still not be sent is dropped and counted, so that it cannot go round in circles.
-    pub(crate) fn drain(&mut self, cell: &PeerCell, now: Instant) {
+    pub(crate) fn drain(&mut self, cell: &PeerCell, early: &mut EarlyPackets, now: Instant) {
+        let plain = VnetHdr::PLAIN.encode();
+        while let Some(packet) = early.take_rest() {
+            self.pipeline.push_waiting(now, &plain, &packet);
+        }
         while let Some(waiting) = cell.waiting.pop() {
             if let Some((header, packet)) = waiting.split_first_chunk() {
                 self.pipeline.push_waiting(now, header, packet);

@@ -6,12 +6,21 @@
 
 use crate::session::RxSession;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// Buckets of a new table: a power of two.
 const FIRST_BUCKETS: usize = 64;
 
-type Buckets = Box<[ArcSwapOption<RxSession>]>;
+/// The place of an index, and of those that share its low bits.
+#[derive(Default)]
+struct Bucket {
+    session: ArcSwapOption<RxSession>,
+    /// The index, while it is that of a ticket whose session may be about to come; else 0.
+    ticket: AtomicU32,
+}
+
+type Buckets = Box<[Bucket]>;
 
 /// Finds receiving sessions by index; written by control, read by workers.
 pub struct IndexTable {
@@ -31,7 +40,7 @@ impl Default for IndexTable {
 }
 
 fn empty(count: usize) -> Buckets {
-    (0..count).map(|_| ArcSwapOption::empty()).collect()
+    (0..count).map(|_| Bucket::default()).collect()
 }
 
 #[inline]
@@ -47,7 +56,7 @@ impl IndexTable {
     #[must_use]
     pub fn find(&self, index: u32) -> Option<SessionGuard> {
         let buckets = self.buckets.load();
-        let guard = buckets[bucket_of(index, buckets.len())].load();
+        let guard = buckets[bucket_of(index, buckets.len())].session.load();
         let found = guard.as_ref().is_some_and(|session| session.index() == index);
         found.then_some(SessionGuard(guard))
     }
@@ -55,15 +64,33 @@ impl IndexTable {
     /// Publishes a session under its index.
     pub(crate) fn insert(&self, session: Arc<RxSession>) {
         let buckets = self.buckets.load();
-        buckets[bucket_of(session.index(), buckets.len())].store(Some(session));
+        buckets[bucket_of(session.index(), buckets.len())].session.store(Some(session));
     }
 
-    /// Withdraws the session of `index`, if it is there.
+    /// Tells whether `index` is that of a ticket that was issued: what comes in under it may have
+    /// overtaken, on its way to [`Self::find`], the REQUEST that it follows.
+    #[inline]
+    #[must_use]
+    pub fn is_ticket(&self, index: u32) -> bool {
+        let buckets = self.buckets.load();
+        index != 0 && buckets[bucket_of(index, buckets.len())].ticket.load(Relaxed) == index
+    }
+
+    /// Notes that `index` is that of a ticket, until it is removed.
+    pub(crate) fn note_ticket(&self, index: u32) {
+        let buckets = self.buckets.load();
+        buckets[bucket_of(index, buckets.len())].ticket.store(index, Relaxed);
+    }
+
+    /// Withdraws the session or ticket of `index`, if it is there.
     pub(crate) fn remove(&self, index: u32) {
         let buckets = self.buckets.load();
         let bucket = &buckets[bucket_of(index, buckets.len())];
-        if bucket.load().as_ref().is_some_and(|session| session.index() == index) {
-            bucket.store(None);
+        if bucket.session.load().as_ref().is_some_and(|session| session.index() == index) {
+            bucket.session.store(None);
+        }
+        if bucket.ticket.load(Relaxed) == index {
+            bucket.ticket.store(0, Relaxed);
         }
     }
 
@@ -71,8 +98,14 @@ impl IndexTable {
     fn grow(&self, count: usize) {
         let old = self.buckets.load();
         let new = empty(count);
-        for session in old.iter().filter_map(ArcSwapOption::load_full) {
-            new[bucket_of(session.index(), count)].store(Some(session));
+        for bucket in &**old {
+            if let Some(session) = bucket.session.load_full() {
+                new[bucket_of(session.index(), count)].session.store(Some(session));
+            }
+            let ticket = bucket.ticket.load(Relaxed);
+            if ticket != 0 {
+                new[bucket_of(ticket, count)].ticket.store(ticket, Relaxed);
+            }
         }
         self.buckets.store(Arc::new(new));
     }
@@ -173,5 +206,20 @@ mod tests {
             allocator.release(index);
         }
         assert_eq!(allocator.live(), 0);
+    }
+
+    #[test]
+    fn a_ticket_is_known_until_it_is_removed_also_in_a_table_that_grew() {
+        let table = IndexTable::default();
+        assert!(!table.is_ticket(0), "an empty bucket is nobody's ticket");
+        table.note_ticket(0x1_0005);
+        assert!(table.is_ticket(0x1_0005));
+        assert!(!table.is_ticket(0x2_0005), "the same bucket, another index");
+        table.grow(FIRST_BUCKETS * 4);
+        assert!(table.is_ticket(0x1_0005));
+        table.remove(0x2_0005);
+        assert!(table.is_ticket(0x1_0005));
+        table.remove(0x1_0005);
+        assert!(!table.is_ticket(0x1_0005));
     }
 }

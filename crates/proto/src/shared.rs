@@ -59,6 +59,14 @@ impl Shared {
         self.sessions.find(index)
     }
 
+    /// Tells whether an index without a session is that of a ticket: a datagram to it may be early
+    /// data that is ahead of the REQUEST it follows, and be tried again once that is answered.
+    #[inline]
+    #[must_use]
+    pub fn expects_early(&self, index: u32) -> bool {
+        self.sessions.is_ticket(index)
+    }
+
     pub(crate) fn sessions(&self) -> &IndexTable {
         &self.sessions
     }

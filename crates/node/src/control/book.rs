@@ -10,6 +10,7 @@ use stadium_proto::identity::PublicKey;
 use stadium_proto::peer::PeerId;
 use stadium_proto::time::Instant;
 
+use crate::outbound::EarlyPackets;
 use crate::settings::canonical;
 
 /// How long a peer's name is not looked up again after it was.
@@ -38,6 +39,8 @@ pub(super) struct Entry {
     pub(super) logged: Option<PeerError>,
     /// Whether giving up was logged since the last session: a heartbeat starts anew for ever.
     pub(super) gave_up: bool,
+    /// Packets that went along with the handshake under way.
+    pub(super) early: EarlyPackets,
     looking: bool,
     failures: u32,
     next_lookup: Instant,
@@ -52,6 +55,7 @@ impl Entry {
             addresses: Vec::new(),
             logged: None,
             gave_up: false,
+            early: EarlyPackets::default(),
             looking: false,
             failures: 0,
             next_lookup: Instant::ZERO,
@@ -172,6 +176,7 @@ mod tests {
             addresses: Vec::new(),
             logged: None,
             gave_up: false,
+            early: EarlyPackets::default(),
             looking: false,
             failures: 0,
             next_lookup: Instant::ZERO,

@@ -110,11 +110,16 @@ impl Control {
             }
             // only nodes reached by address alone prove a new key, and the tunnel has none
             Event::HostKey { .. } => {}
-            // early data is off in the tunnel's settings
-            Event::CanSendEarly { .. }
-            | Event::EarlyData { .. }
-            | Event::EarlyAccepted { .. }
-            | Event::TicketIssued { .. } => {}
+            Event::CanSendEarly { peer } => self.send_early(peer),
+            Event::EarlyData { peer, accepted } => self.early_answered(peer, accepted),
+            Event::EarlyAccepted { peer, id } => {
+                let peer = self.book.label(peer);
+                tracing::debug!(peer, session = id, "early data may come ahead of the session");
+            }
+            Event::TicketIssued { peer } => {
+                let peer = self.book.label(peer);
+                tracing::debug!(peer, "a ticket for early data has come");
+            }
             Event::EndpointMoved { peer, endpoint } => {
                 let peer = self.book.label(peer);
                 tracing::info!(peer, "the peer has moved to another address");
@@ -128,9 +133,11 @@ impl Control {
                     _ => "for a reason of its own",
                 };
                 tracing::info!(peer = self.book.label(peer), "the peer closed the session: {why}");
+                self.forget_early(peer);
             }
             Event::AttemptFailed { peer, error } => self.log_error(peer, error),
             Event::GaveUp { peer } => {
+                self.forget_early(peer);
                 let Some(entry) = self.book.get_mut(peer) else { return };
                 let text = "handshakes are given up until there is traffic again";
                 if std::mem::replace(&mut entry.gave_up, true) {
@@ -156,9 +163,9 @@ impl Control {
         }
     }
 
-    fn drain_waiting(&mut self, peer: PeerId) {
-        if let Some(cell) = self.engine.cell(peer) {
-            self.drain.drain(cell, self.clock.instant());
+    pub(super) fn drain_waiting(&mut self, peer: PeerId) {
+        if let (Some(cell), Some(entry)) = (self.engine.cell(peer), self.book.get_mut(peer)) {
+            self.drain.drain(cell, &mut entry.early, self.clock.instant());
         }
     }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `start` | from a peer file to a running node, or back to nothing |
 //! | `outbox` | what the engine puts out |
+//! | `early` | what goes along with a handshake |
 //! | `events` | what follows from the engine's events |
 //! | `book` | names and endpoints of peers |
 //! | `lookup` | endpoint names |
@@ -18,6 +19,7 @@
 //! | `pings` | heartbeats that callers wait for |
 
 mod book;
+mod early;
 mod events;
 mod feed;
 mod lookup;
@@ -43,6 +45,7 @@ use tokio::task::JoinHandle;
 use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::error::RunError;
+use crate::inbound::Late;
 use crate::notice::{Notice, SendFailure};
 use crate::service::ServiceManager;
 use crate::signals::{Signal, Signals};
@@ -73,6 +76,7 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) outbox: Outbox,
     drain: Drain,
+    late: Late,
     book: Book,
     /// The peer file as it is in force.
     pub(crate) file: PeerFile,
@@ -304,6 +308,9 @@ impl Control {
                         first,
                         control,
                     }));
+                }
+                Notice::Early { remote, local, tos, datagram } => {
+                    self.open_early(remote, local, tos, datagram);
                 }
                 Notice::Wanted(peer) => self.handle(Input::Wanted(peer)),
                 Notice::SendFailed { peer, failure: SendFailure::Unreachable } => {

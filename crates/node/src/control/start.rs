@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::confine::{self, Needs};
 use crate::error::RunError;
 use crate::helper::{Bounds, Helper};
+use crate::inbound::Late;
 use crate::notice::NOTICES;
 use crate::resolve::resolve;
 use crate::run::Confinement;
@@ -139,6 +141,7 @@ struct Open {
     clock: Clock,
     outbox: Outbox,
     drain: Drain,
+    late: Late,
     workers: Workers,
     worker_count: usize,
     notices: mpsc::Receiver<crate::notice::Notice>,
@@ -245,6 +248,11 @@ async fn open(
         let data = bound.sets.first().cloned().unwrap_or_default();
         let copy_dscp = file.interface.copy_dscp;
         let drain = Drain::new(engine.shared().clone(), data, copy_dscp);
+        let queue = device
+            .queues()
+            .first()
+            .ok_or_else(|| RunError::failed("the interface has no queue"))?;
+        let late = Late::new(Arc::clone(queue), engine.shared().clone());
         let workers = Workers::start(WorkerSetup {
             shared: engine.shared().clone(),
             queues: device.queues().to_vec(),
@@ -254,14 +262,15 @@ async fn open(
             copy_dscp,
         })
         .map_err(|error| RunError::io("start the workers", &error))?;
-        Ok((engine, drain, workers, notices))
+        Ok((engine, drain, late, workers, notices))
     };
     match opened() {
-        Ok((engine, drain, workers, notices)) => Ok(Open {
+        Ok((engine, drain, late, workers, notices)) => Ok(Open {
             engine,
             clock,
             outbox: Outbox::new(bound),
             drain,
+            late,
             workers,
             worker_count,
             notices,
@@ -318,6 +327,7 @@ impl Raised {
             clock: open.clock,
             outbox: open.outbox,
             drain: open.drain,
+            late: open.late,
             book: Book::default(),
             file,
             mtu,

@@ -93,7 +93,7 @@ impl Pipeline {
                     }
                 };
                 let Some(session) = shared.session(header.index) else {
-                    self.counts.add(DropReason::UnknownIndex);
+                    self.hand_over_unknown(message, header.index, datagram);
                     continue;
                 };
                 if !session.is_usable(now) {
@@ -155,6 +155,25 @@ impl Pipeline {
             datagram: datagram.into(),
         };
         if self.notices.try_send(notice).is_err() {
+            self.counts.add(DropReason::QueueFull);
+        }
+    }
+
+    /// Hands DATA without a session to control, if its index is that of a ticket: the REQUEST
+    /// that it follows may be in control's queue. All else is dropped.
+    #[cold]
+    fn hand_over_unknown(&mut self, message: &Message, index: u32, datagram: &[u8]) {
+        if !self.shared.expects_early(index) {
+            self.counts.add(DropReason::UnknownIndex);
+            return;
+        }
+        let notice = Notice::Early {
+            remote: message.remote,
+            local: local_of(message),
+            tos: message.tos,
+            datagram: datagram.into(),
+        };
+        if self.notices.capacity() <= RESERVED || self.notices.try_send(notice).is_err() {
             self.counts.add(DropReason::QueueFull);
         }
     }

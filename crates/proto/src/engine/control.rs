@@ -61,6 +61,7 @@ impl Engine {
                 self.end_all_sessions(id);
                 self.drop_open_requests(id);
                 self.drop_waiting(id);
+                self.finish_early(id, false, out);
                 out.event(Event::PeerClosed { peer: id, reason });
                 if self.peer(id).is_some_and(Peer::is_guest) {
                     self.drop_slot(id);

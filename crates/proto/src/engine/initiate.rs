@@ -42,12 +42,12 @@ const TIMESTAMP_STEP: u64 = 1 << 24;
 
 impl Engine {
     pub(super) fn handle_wanted(&mut self, now: Now, id: PeerId, out: &mut dyn Output) {
-        let Some(peer) = self.peer(id) else { return };
+        let Some(peer) = self.peer_mut(id) else { return };
         let session = peer.cell.tx_session();
         if session.as_ref().is_some_and(|session| session.is_usable(now.instant)) {
             peer.cell.session_settled();
             out.event(Event::CanSend { peer: id });
-        } else {
+        } else if !peer.early.holds(now.instant) {
             self.start_handshake(now, id, out);
         }
         self.reschedule(id, now.instant);
@@ -99,7 +99,7 @@ impl Engine {
         }
         peer.closed = false;
         peer.gave_up = false;
-        self.choose_ticket(now, id);
+        self.choose_ticket(now, id, out);
         let Some(peer) = self.peer_mut(id) else { return };
         peer.attempt = Some(Attempt {
             started: now.instant,

@@ -63,7 +63,7 @@ impl Engine {
         self.expire_requests(now, id);
         self.expire_sessions(now, id, out);
         self.expire_pings(now, id, out);
-        self.expire_early(now, id);
+        self.expire_early(now, id, out);
         self.keep_alive(now, id, out);
         self.renew(now, id, out);
         self.heartbeat(now, id, out);
@@ -243,6 +243,7 @@ impl Engine {
             peer.cell.set_tx_session(None);
             peer.cell.unanswered_tx.clear();
             self.drop_waiting(id);
+            self.finish_early(id, false, out);
             out.event(Event::GaveUp { peer: id });
         } else if now.instant >= attempt.next_at {
             self.send_scheduled_request(now, id, out);

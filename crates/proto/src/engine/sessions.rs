@@ -153,6 +153,7 @@ impl Engine {
         let event = Event::SessionUp { peer: id, id: session.id, initiator: session.initiator };
         let was_unconfirmed = core::mem::take(&mut peer.unconfirmed);
         peer.attempt = None;
+        peer.early.release();
         peer.closed = false;
         peer.gave_up = false;
         peer.last_error = None;
@@ -230,6 +231,7 @@ impl Engine {
         self.drop_open_requests(id);
         // also so that the next packet wakes control again
         self.drop_waiting(id);
+        self.finish_early(id, false, out);
     }
 
     pub(super) fn drop_open_requests(&mut self, id: PeerId) {

@@ -65,6 +65,11 @@ pub(super) struct Early {
     tx: Option<Box<EarlyTx>>,
     /// Indices under which early data comes in, and until when.
     rx: Vec<(u32, Instant)>,
+    /// Until when the peer that has just sent early data is waited for: its first frame is about
+    /// to confirm the session that it was granted, so that this node needs no handshake of its own.
+    held: Option<Instant>,
+    /// Packets wait for that.
+    wanted: bool,
 }
 
 impl Early {
@@ -78,7 +83,18 @@ impl Early {
     /// Returns when the next of its keys is past its time.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let kept = self.kept.iter().map(|ticket| ticket.expires);
-        kept.chain(self.rx.iter().map(|(_, until)| *until)).min()
+        kept.chain(self.rx.iter().map(|(_, until)| *until)).chain(self.held).min()
+    }
+
+    /// Tells whether the peer's first frame is waited for, and remembers that packets do so too.
+    pub(super) fn holds(&mut self, now: Instant) -> bool {
+        self.wanted = self.held.is_some_and(|until| now < until);
+        self.wanted
+    }
+
+    /// Ends that wait: there is a session now.
+    pub(super) fn release(&mut self) {
+        (self.held, self.wanted) = (None, false);
     }
 
     /// Takes the indices of early data out, to be released.
@@ -195,6 +211,7 @@ impl Engine {
             entropy.fill(&mut bytes);
             u32::from_le_bytes(bytes)
         });
+        shared.sessions().note_ticket(ticket);
         let expires = now.instant.saturating_add(TICKET_LIFE);
         let gone = self.tickets.add(ticket, IssuedTicket { owner, secret, expires });
         for index in gone {
@@ -226,7 +243,9 @@ impl Engine {
         let Some(issued) = self.tickets.remove(ticket) else { return };
         self.queue_tickets();
         let until = now.instant.saturating_add(KEY_LIFE);
+        let held = now.instant.saturating_add(self.settings.timers.retry[0]);
         let Some(peer) = self.peer_mut(id) else { return };
+        peer.early.held = Some(held);
         let key = issued.secret.open_key(after_c1);
         let limit = usize::from(issued.secret.payload_limit());
         let cell = Arc::clone(&peer.cell);
@@ -283,13 +302,15 @@ impl Engine {
     }
 
     /// Chooses the ticket of a handshake that begins: only where no session sends meanwhile.
-    pub(super) fn choose_ticket(&mut self, now: Now, id: PeerId) {
+    ///
+    /// Nor with noise: it begins with the session, and what goes before it would be seen as it is.
+    pub(super) fn choose_ticket(&mut self, now: Now, id: PeerId, out: &mut dyn Output) {
         let enabled = self.settings.early_data;
+        // of a handshake that was dropped for this one
+        self.finish_early(id, false, out);
         let Some(peer) = self.peer_mut(id) else { return };
-        let early = &mut peer.early;
-        (early.offered, early.tx) = (None, None);
-        let encrypted = peer.config.handshake == HandshakeKind::Encrypted;
-        if enabled && encrypted && peer.usable(now.instant).is_none() {
+        let fits = peer.config.handshake == HandshakeKind::Encrypted && peer.noise_wanted.is_off();
+        if enabled && fits && peer.usable(now.instant).is_none() {
             peer.early.offered = take_usable(peer, now.instant);
         }
     }
@@ -318,8 +339,13 @@ impl Engine {
         }
     }
 
-    /// Forgets the keys of early data that are past their time.
-    pub(super) fn expire_early(&mut self, now: Now, id: PeerId) {
+    /// Forgets the keys of early data that are past their time, and what hangs on them.
+    pub(super) fn expire_early(&mut self, now: Now, id: PeerId, out: &mut dyn Output) {
+        let Some(peer) = self.peer_mut(id) else { return };
+        if peer.attempt.is_none() && peer.open_requests.is_empty() {
+            // another session came between, and no answer comes any more
+            self.finish_early(id, false, out);
+        }
         let Some(peer) = self.peer_mut(id) else { return };
         peer.early.kept.retain(|ticket| ticket.is_usable(now.instant));
         let mut released = Vec::new();
@@ -330,8 +356,13 @@ impl Engine {
             }
             open
         });
+        let late = peer.early.held.take_if(|until| now.instant >= *until).is_some();
+        let wanted = late && core::mem::take(&mut peer.early.wanted);
         for index in released {
             self.release_index(index);
+        }
+        if wanted {
+            self.handle_wanted(now, id, out);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     early::{EarlyTx, FRAMES},
     engine::{Change, Engine, Event, Input, Settings},
     handshake::EarlySecret,
+    noise::NoiseByte,
     peer::{PeerCell, PeerId},
     session::{DATA, DataHeader, HEADER, OVERHEAD, RxSession},
     time::Instant,
@@ -145,6 +146,82 @@ fn the_first_packet_after_half_an_hour_leaves_with_the_request() {
     assert_eq!(open(&p.b, &early[0]), unknown);
     assert_eq!(p.b.tickets.tickets.len(), 1, "the new session has issued its own");
     assert_eq!(p.b.indices.live(), 2);
+}
+
+#[test]
+fn what_came_early_is_answered_in_the_session_that_comes_with_it() {
+    let started = |events: &[Event]| {
+        events.iter().filter(|event| matches!(event, Event::HandshakeStarted { .. })).count()
+    };
+    let mut p = Pair::idle();
+    let peer = p.b.peer_by_key(p.a.public_key()).unwrap();
+    let (request, early) = p.request(LATER, 1);
+    assert!(p.b.shared().expects_early(DataHeader::parse(&early[0]).unwrap().index));
+    p.arrive(LATER, &request);
+    assert_eq!(open(&p.b, &early[0]), Ok(0));
+    p.b.handle(at(LATER), Input::Wanted(peer), &mut p.back);
+    assert_eq!(started(&p.back.events), 0, "a handshake is under way as it is");
+    p.settle(LATER + 100);
+    assert!(p.back.events.iter().any(|event| matches!(event, Event::SessionUp { .. })));
+    p.b.handle(at(LATER + 5_000), Input::Timeout, &mut p.back);
+    p.settle(LATER + 5_000);
+    assert_eq!(started(&p.back.events), 0);
+
+    // whoever asked is gone: after a second this node asks by itself
+    let mut p = Pair::idle();
+    let (request, _) = p.request(LATER, 1);
+    p.arrive(LATER, &request);
+    p.b.handle(at(LATER), Input::Wanted(peer), &mut p.back);
+    p.b.handle(at(LATER + 999), Input::Timeout, &mut p.back);
+    assert_eq!(started(&p.back.events), 0);
+    assert!(p.b.next_timeout().unwrap().0 <= at(LATER + 1_000).instant);
+    p.b.handle(at(LATER + 1_001), Input::Timeout, &mut p.back);
+    assert_eq!(started(&p.back.events), 1);
+}
+
+#[test]
+fn whoever_sent_early_data_always_hears_what_became_of_it() {
+    let refused = |p: &Pair| {
+        let told = Event::EarlyData { peer: p.id, accepted: false };
+        p.out.events.iter().filter(|event| **event == told).count()
+    };
+    // given up
+    let mut p = Pair::idle();
+    let _ = p.request(LATER, 1);
+    for ms in (0..100_000).step_by(500) {
+        p.a.handle(at(LATER + ms), Input::Timeout, &mut p.out);
+        p.out.sent.clear();
+    }
+    assert!(p.out.events.contains(&Event::GaveUp { peer: p.id }));
+    assert_eq!(refused(&p), 1);
+
+    // closed
+    let mut p = Pair::idle();
+    let _ = p.request(LATER, 1);
+    let reason = crate::frame::CloseReason::FINISHED;
+    p.a.handle(at(LATER), Input::Close { peer: p.id, reason }, &mut p.out);
+    assert_eq!(refused(&p), 1);
+
+    // the other side's handshake was faster, and this one's answer is lost
+    let mut p = Pair::idle();
+    let _ = p.request(LATER, 1);
+    let peer = p.b.peer_by_key(p.a.public_key()).unwrap();
+    p.b.handle(at(LATER), Input::Wanted(peer), &mut p.back);
+    p.settle(LATER);
+    assert_eq!(refused(&p), 0, "its answer may come yet");
+    for ms in (0..12_000).step_by(500) {
+        p.a.handle(at(LATER + ms), Input::Timeout, &mut p.out);
+    }
+    assert_eq!(refused(&p), 1);
+}
+
+#[test]
+fn with_noise_nothing_goes_early() {
+    let mut p = Pair::idle();
+    p.a.peer_mut(p.id).unwrap().noise_wanted = NoiseByte::try_from(0x82).unwrap();
+    let (_, early) = p.request(LATER, 1);
+    assert!(early.is_empty());
+    assert!(!p.out.events.contains(&Event::CanSendEarly { peer: p.id }));
 }
 
 #[test]
