@@ -64,6 +64,7 @@ pub(crate) enum Verb {
     Doctor(verbs::doctor::Doctor),
     Explain(verbs::explain::Explain),
     Check(verbs::check::Check),
+    Noise(verbs::noise::NoiseVerb),
     Peer(verbs::peer::PeerVerb),
     Init(verbs::init::Init),
     Import(verbs::import::Import),

@@ -268,6 +268,12 @@ fn noise(old: &NoiseSettings, new: &NoiseSettings, fields: &mut Fields) {
     fields.plain("noise.accept", Rehandshake, &old.policy.accept, &new.policy.accept);
     fields.compare("noise.budget", Live, &old.budget, &new.budget, or_none);
     fields.plain("noise.engine", Live, &old.engine, &new.engine);
+    fields.compare("noise.machine_file", Live, &old.machines, &new.machines, |machines| {
+        machines.as_ref().map_or_else(
+            || "none".to_owned(),
+            |(path, read)| format!("{} ({} machines)", path.display(), read.len()),
+        )
+    });
 }
 
 fn peers(old: &[Peer], new: &[Peer], changes: &mut Vec<Change>) {

@@ -315,7 +315,7 @@ fn read_file(
         .as_ref()
         .and_then(|section| interface::read(section, top.key_position("interface"), path, context));
     let control = control::read(&top, interface.as_ref().map(|i| &i.name), context);
-    let noise = settings::read(&top, Default::default(), &mut context.diagnostics);
+    let noise = settings::read(&top, Default::default(), context);
     let (post_quantum, ciphers) = settings::algorithms(&top, &mut context.diagnostics);
     let own_key = interface.as_ref().map(|interface| interface.private_key.public());
     let (peers, places) = peers::read(&top, own_key.as_ref(), &noise, context);

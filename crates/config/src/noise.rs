@@ -1,8 +1,11 @@
 //! The noise settings of a peer file, and the byte and policy that they mean.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use stadium_proto::noise::{NoiseByte, NoiseFiller, NoisePolicy, NoiseRatio, NoiseSize};
+use stadium_proto::noise::{
+    EngineKind, Machines, NoiseByte, NoiseConfig, NoiseFiller, NoisePolicy, NoiseRatio, NoiseSize,
+};
 
 use crate::quantity::Rate;
 
@@ -101,7 +104,7 @@ impl fmt::Display for NoiseEngine {
 /// Holds the noise settings of one peer, or the defaults for all.
 ///
 /// The default is off: no noise asked for, requests up to 1:1 granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoiseSettings {
     /// Noise packets for real ones, as this node asks for them.
     pub ratio: NoiseRatio,
@@ -115,6 +118,8 @@ pub struct NoiseSettings {
     pub budget: Option<Rate>,
     /// What schedules the noise.
     pub engine: NoiseEngine,
+    /// The file of the machines, as it is named, and what stands in it.
+    pub machines: Option<(PathBuf, Machines)>,
 }
 
 impl NoiseSettings {
@@ -129,6 +134,22 @@ impl NoiseSettings {
             _ => self.size.on_wire(),
         };
         NoiseByte::new(self.ratio, size, self.filler)
+    }
+
+    /// Returns how this node makes noise: what is its own choice, and on no wire.
+    #[must_use]
+    pub fn config(&self) -> NoiseConfig {
+        NoiseConfig {
+            engine: match self.engine {
+                NoiseEngine::Ledger => EngineKind::Ledger,
+                NoiseEngine::Shaped => EngineKind::Shaped,
+                NoiseEngine::Constant => EngineKind::Constant,
+                NoiseEngine::Machine => EngineKind::Machine,
+            },
+            uniform: self.size == SizeLaw::Uniform,
+            budget: self.budget.map(|rate| rate.0),
+            machines: self.machines.as_ref().map(|(_, read)| read.clone()).unwrap_or_default(),
+        }
     }
 
     /// Tells whether this node asks for neither noise packets nor filler.

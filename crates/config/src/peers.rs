@@ -141,7 +141,7 @@ fn peer<'n>(
     let handshake = section
         .read("handshake", list, |node| value::word(node, HandshakeKind::WORDS))
         .unwrap_or_default();
-    let noise = settings::read(&section, *noise, list);
+    let noise = settings::read(&section, noise.clone(), context);
     let peer = Peer {
         name,
         public_key: public_key?,

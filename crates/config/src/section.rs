@@ -49,7 +49,7 @@ pub(crate) const HOOKS_KEYS: &[&str] = &["pre_up", "post_up", "pre_down", "post_
 pub(crate) const RATE_KEYS: &[&str] = &["per_second", "burst"];
 pub(crate) const CONTROL_KEYS: &[&str] = &["socket", "group", "metrics"];
 pub(crate) const NOISE_KEYS: &[&str] =
-    &["ratio", "size", "filler", "minimum", "accept", "budget", "engine"];
+    &["ratio", "size", "filler", "minimum", "accept", "budget", "engine", "machine_file"];
 pub(crate) const BYTE_KEYS: &[&str] = &["ratio", "size", "filler"];
 pub(crate) const PEER_KEYS: &[&str] = &[
     "name",

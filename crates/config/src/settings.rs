@@ -1,14 +1,21 @@
 //! The sections `noise:` (of the file and of a peer), and the keys `post_quantum` and `ciphers`.
 
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
 use stadium_proto::crypto::Cipher;
-use stadium_proto::noise::{NoiseByte, NoiseFiller, NoiseRatio, NoiseSize};
+use stadium_proto::noise::{MachineError, Machines, NoiseByte, NoiseFiller, NoiseRatio, NoiseSize};
 
 use crate::diagnostic::Diagnostics;
+use crate::load::Context;
 use crate::model::{Ciphers, PostQuantum};
 use crate::noise::{NoiseEngine, NoiseSettings, SizeLaw};
 use crate::section::{BYTE_KEYS, NOISE_KEYS, Section};
 use crate::tree::{Content, Node};
-use crate::value;
+use crate::{secret, value};
+
+/// The most bytes that a file of machines has.
+const MOST_OF_MACHINES: u64 = 1 << 20;
 
 const RATIOS: &[(&str, NoiseRatio)] = &[
     ("off", NoiseRatio::Off),
@@ -26,9 +33,10 @@ const FILLERS: &[(&str, NoiseFiller)] =
 pub(crate) fn read(
     parent: &Section<'_, '_>,
     defaults: NoiseSettings,
-    list: &mut Diagnostics,
+    context: &mut Context<'_>,
 ) -> NoiseSettings {
     let mut settings = defaults;
+    let list = &mut context.diagnostics;
     let Some(node) = parent.node("noise") else { return settings };
     if !matches!(node.content, Content::Map(_)) {
         let off = parent.read("noise", list, |node| {
@@ -74,7 +82,89 @@ pub(crate) fn read(
         );
     }
     warn(&section, &settings, list);
+    machines(&section, &mut settings, context);
     settings
+}
+
+/// Reads `machine_file`, and refuses what the engine `machine` cannot run with.
+fn machines(section: &Section<'_, '_>, settings: &mut NoiseSettings, context: &mut Context<'_>) {
+    let chosen = settings.engine == NoiseEngine::Machine;
+    if chosen && !Machines::BUILT {
+        context
+            .diagnostics
+            .error(section.key_position("engine"), MachineError::NotBuilt.to_string());
+        return;
+    }
+    if !chosen {
+        if section.node("machine_file").is_some() {
+            context.diagnostics.warn(
+                section.key_position("machine_file"),
+                format!(
+                    "`machine_file` does nothing with `engine: {}`; write `engine: machine`",
+                    settings.engine
+                ),
+            );
+        }
+        return;
+    }
+    if section.node("machine_file").is_some() {
+        settings.machines = machine_file(section, context);
+    } else if settings.machines.is_none() {
+        context.diagnostics.error(
+            section.key_position("engine"),
+            "`engine: machine` needs machines; write `machine_file: PATH`, a file with a machine \
+             of maybenot a line",
+        );
+    }
+    if settings.ratio != NoiseRatio::Off && settings.filler != NoiseFiller::Full {
+        let key = if section.node("filler").is_some() { "filler" } else { "engine" };
+        context.diagnostics.error(
+            section.key_position(key),
+            "`engine: machine` knows one size of packets only; write `filler: full`",
+        );
+    }
+}
+
+fn machine_file(
+    section: &Section<'_, '_>,
+    context: &mut Context<'_>,
+) -> Option<(PathBuf, Machines)> {
+    let position = section.node("machine_file")?.position;
+    let named = section.read("machine_file", &mut context.diagnostics, |node| {
+        let text = value::text(node)?;
+        if text.is_empty() || text.contains('\0') {
+            return Err("this is no path of a file; write one".to_owned());
+        }
+        Ok(text.to_owned())
+    })?;
+    let path = context.resolve(&named);
+    let read = read_text(&path).map_err(|error| {
+        format!(
+            "cannot read the machines from {}: {}; correct the path, or the permissions of the \
+             file",
+            path.display(),
+            secret::reason(&error)
+        )
+    });
+    let parsed = read.and_then(|text| {
+        Machines::parse(&text).map_err(|error| format!("the file {}: {error}", path.display()))
+    });
+    match parsed {
+        Ok(machines) => Some((named.into(), machines)),
+        Err(message) => {
+            context.diagnostics.error(position, message);
+            None
+        }
+    }
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MOST_OF_MACHINES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_OF_MACHINES {
+        return Err(std::io::Error::other("it is longer than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// Reads `minimum` or `accept`: each field over that of `byte`.

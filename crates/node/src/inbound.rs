@@ -4,6 +4,7 @@
 mod counts;
 mod late;
 mod pipeline;
+mod profiles;
 mod sink;
 
 use std::os::fd::AsFd;

@@ -38,10 +38,6 @@ impl Control {
     pub(crate) async fn reload(&mut self, dry_run: bool) -> Result<ReloadReport, Refusal> {
         let invalid = |text: String| Refusal::new(Kind::InvalidFile, text);
         let loaded = config::load_again(&self.file).map_err(|e| invalid(e.to_string()))?;
-        let refused = settings::unsupported(&loaded.file);
-        if !refused.is_empty() {
-            return Err(invalid(refused.join("\n")));
-        }
         let mut warnings: Vec<String> =
             loaded.warnings.to_string().lines().map(str::to_owned).collect();
         warnings.extend(settings::warnings(&loaded.file));

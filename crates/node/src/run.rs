@@ -46,7 +46,6 @@ pub struct Confinement {
 pub fn run(file: PeerFile, options: RunOptions, ready: impl FnOnce()) -> Result<(), RunError> {
     let timers = timers_of_environment()?;
     let clock = clock_of_environment()?;
-    refuse_unsupported(&file)?;
     for warning in settings::warnings(&file) {
         tracing::warn!("{warning}");
     }
@@ -70,7 +69,6 @@ pub fn run(file: PeerFile, options: RunOptions, ready: impl FnOnce()) -> Result<
 /// [`RunError`]: what [`run`] would refuse.
 pub fn plan(file: &PeerFile) -> Result<String, RunError> {
     timers_of_environment()?;
-    refuse_unsupported(file)?;
     let runtime = runtime()?;
     let text = runtime.block_on(async {
         let system = System::connect()?;
@@ -131,11 +129,6 @@ fn clock_of_environment() -> Result<Clock, RunError> {
     let nanos = settings::test_clock(&text.to_string_lossy()).map_err(RunError::invalid)?;
     tracing::warn!("{} sets the wall clock wrong: for tests only", settings::TEST_CLOCK);
     Ok(Clock::wrong_by(nanos))
-}
-
-fn refuse_unsupported(file: &PeerFile) -> Result<(), RunError> {
-    let refused = settings::unsupported(file);
-    if refused.is_empty() { Ok(()) } else { Err(RunError::invalid(refused.join("\n"))) }
 }
 
 /// Keeps the keys in memory from core dumps and from other processes of the same user.

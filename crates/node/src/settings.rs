@@ -1,6 +1,6 @@
 //! From a validated peer file to what the engine and the system want.
 //!
-//! Invariant: what this version cannot do is refused or warned of here, never silently left out.
+//! Invariant: what this version cannot do is warned of here, never silently left out.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -11,7 +11,7 @@ use stadium_config::PeerFile;
 use stadium_proto::engine::{HandshakeKind, PeerConfig, PostQuantum, Settings};
 use stadium_proto::guard::HandshakeRate;
 use stadium_proto::identity::PresharedKey;
-use stadium_proto::noise::{EngineKind, NoiseConfig, NoisePolicy, NoiseRatio};
+use stadium_proto::noise::{NoisePolicy, NoiseRatio};
 use stadium_proto::timers::Timers;
 
 use crate::system::InterfaceSpec;
@@ -27,27 +27,6 @@ pub(crate) const TEST_TIMERS: &str = "STADIUM_TEST_TIMERS";
 
 /// The variable that sets the wall clock wrong in tests.
 pub(crate) const TEST_CLOCK: &str = "STADIUM_TEST_CLOCK";
-
-/// Returns what of `file` this version cannot do, though it must not run without; empty: nothing.
-pub(crate) fn unsupported(file: &PeerFile) -> Vec<String> {
-    let mut refused = Vec::new();
-    let place = file.path.display();
-    let machine = |noise: &config::NoiseSettings| noise.engine == config::NoiseEngine::Machine;
-    let remedy = "write `engine: ledger`, `shaped` or `constant`";
-    if machine(&file.noise) {
-        refused.push(format!(
-            "{place}: error: the noise engine `machine` is not available in this version; {remedy}"
-        ));
-    }
-    for peer in file.peers.iter().filter(|peer| machine(&peer.noise) && !machine(&file.noise)) {
-        refused.push(format!(
-            "{place}: error: peer {}: the noise engine `machine` is not available in this \
-             version; {remedy}",
-            peer.label()
-        ));
-    }
-    refused
-}
 
 /// Returns what of `file` this version leaves undone, each with what that means.
 pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
@@ -163,20 +142,6 @@ pub(crate) fn peer(peer: &config::Peer) -> PeerConfig {
     }
 }
 
-/// Returns how this node makes noise towards a peer.
-pub(crate) fn noise(peer: &config::Peer) -> NoiseConfig {
-    NoiseConfig {
-        engine: match peer.noise.engine {
-            config::NoiseEngine::Shaped => EngineKind::Shaped,
-            config::NoiseEngine::Constant => EngineKind::Constant,
-            // `machine` is refused before
-            config::NoiseEngine::Ledger | config::NoiseEngine::Machine => EngineKind::Ledger,
-        },
-        uniform: peer.noise.size == config::SizeLaw::Uniform,
-        budget: peer.noise.budget.map(|rate| rate.0),
-    }
-}
-
 /// Writes an IPv4 address inside IPv6 as what it is: it leaves from the IPv4 socket.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -279,15 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused_or_warned_of() {
-        assert_eq!(unsupported(&parse("")), [""; 0]);
+    fn what_cannot_be_done_is_warned_of() {
         assert_eq!(warnings(&parse("")), [""; 0]);
         let noisy = parse("noise: {ratio: \"1:1\", filler: full}\n");
-        assert_eq!((unsupported(&noisy), warnings(&noisy)), (vec![], vec![]));
-        let machine = unsupported(&parse("noise: {ratio: \"1:1\", engine: machine}\n"));
-        assert_eq!(machine.len(), 1);
-        assert!(machine[0].starts_with("/tmp/stadium7.yaml: error: the noise"), "{machine:?}");
-        assert_eq!(unsupported(&parse("noise: {accept: {ratio: \"4:1\"}}\n")), [""; 0]);
+        assert_eq!(warnings(&noisy), [""; 0]);
         let file = parse("  dns: [10.7.0.1]\n  early_data: true\n");
         let said = warnings(&file).join("\n");
         assert!(said.contains("interface.dns"), "{said}");

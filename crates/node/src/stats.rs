@@ -1,5 +1,7 @@
 //! The status of a running node: the engine's view, the workers' counters, the sockets' state.
 
+mod noise;
+
 use jiff::Timestamp;
 use stadium_config::SizeLaw;
 use stadium_proto::drop::DropReason;

@@ -193,6 +193,24 @@ impl Waiting {
     }
 }
 
+/// The profiles of one direction: each has one writer, all are read together.
+#[derive(Debug, Default)]
+struct Profiles(Mutex<Vec<Arc<Profile>>>);
+
+impl Profiles {
+    fn add(&self, profile: Arc<Profile>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(profile);
+    }
+
+    fn read(&self) -> Option<ProfileCounts> {
+        let profiles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        profiles.iter().map(|profile| profile.read()).reduce(|mut sum, more| {
+            sum.add(&more);
+            sum
+        })
+    }
+}
+
 /// The cell of one peer: what workers need to send to it and to receive from it.
 pub struct PeerCell {
     id: PeerId,
@@ -201,7 +219,8 @@ pub struct PeerCell {
     endpoint: ArcSwapOption<Endpoint>,
     wanted: AtomicBool,
     noise: ArcSwapOption<NoiseConfig>,
-    profiles: Mutex<Vec<Arc<Profile>>>,
+    tx_profiles: Profiles,
+    rx_profiles: Profiles,
     /// Inner packets sent.
     pub tx: Traffic,
     /// Inner packets received.
@@ -235,7 +254,8 @@ impl PeerCell {
             endpoint: ArcSwapOption::from_pointee(endpoint),
             wanted: AtomicBool::new(false),
             noise: ArcSwapOption::empty(),
-            profiles: Mutex::default(),
+            tx_profiles: Profiles::default(),
+            rx_profiles: Profiles::default(),
             tx: Traffic::default(),
             rx: Traffic::default(),
             waiting: Waiting::default(),
@@ -298,19 +318,26 @@ impl PeerCell {
         }
     }
 
-    /// Adds the profile that a lane writes from now on.
-    pub fn add_profile(&self, profile: Arc<Profile>) {
-        self.profiles.lock().unwrap_or_else(PoisonError::into_inner).push(profile);
+    /// Adds the profile that a sending lane writes from now on.
+    pub fn add_tx_profile(&self, profile: Arc<Profile>) {
+        self.tx_profiles.add(profile);
+    }
+
+    /// Adds the profile that a receiving worker writes from now on.
+    pub fn add_rx_profile(&self, profile: Arc<Profile>) {
+        self.rx_profiles.add(profile);
     }
 
     /// Reads the profiles of all lanes together; `None` where there never was noise.
     #[must_use]
-    pub fn profile(&self) -> Option<ProfileCounts> {
-        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        profiles.iter().map(|profile| profile.read()).reduce(|mut sum, more| {
-            sum.add(&more);
-            sum
-        })
+    pub fn tx_profile(&self) -> Option<ProfileCounts> {
+        self.tx_profiles.read()
+    }
+
+    /// Reads the profiles of all receiving workers together; `None` where there never was noise.
+    #[must_use]
+    pub fn rx_profile(&self) -> Option<ProfileCounts> {
+        self.rx_profiles.read()
     }
 
     /// Says that packets wait; returns true for the first, which wakes control

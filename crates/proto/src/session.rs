@@ -237,6 +237,7 @@ pub struct RxSession {
     reject_at: Instant,
     peer: Arc<PeerCell>,
     takes_packets: bool,
+    noisy: bool,
     confirmed: AtomicBool,
     current: AtomicBool,
     used: AtomicBool,
@@ -261,6 +262,7 @@ impl RxSession {
             sequences: Counter::SEQUENCES,
             reject_at: terms.reject_at,
             takes_packets: peer.key().is_some(),
+            noisy: established.noise != 0,
             peer,
             confirmed: AtomicBool::new(false),
             current: AtomicBool::new(false),
@@ -289,6 +291,7 @@ impl RxSession {
             sequences,
             reject_at: until,
             takes_packets: peer.key().is_some(),
+            noisy: false,
             peer,
             confirmed: AtomicBool::new(true),
             current: AtomicBool::new(false),
@@ -315,6 +318,13 @@ impl RxSession {
     #[must_use]
     pub fn takes_packets(&self) -> bool {
         self.takes_packets
+    }
+
+    /// Tells whether noise or filler was agreed, so that what comes in is profiled.
+    #[inline]
+    #[must_use]
+    pub fn is_noisy(&self) -> bool {
+        self.noisy
     }
 
     /// Tells whether the session may still be used.

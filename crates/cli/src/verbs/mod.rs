@@ -12,6 +12,7 @@ pub(crate) mod helper;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod man;
+pub(crate) mod noise;
 pub(crate) mod peer;
 pub(crate) mod ping;
 pub(crate) mod pubkey;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Doctor(doctor) => doctor.run(),
         Verb::Explain(explain) => explain.run(),
         Verb::Check(check) => check.run(),
+        Verb::Noise(noise) => noise.run(),
         Verb::Peer(peer) => peer.run(),
         Verb::Init(init) => init.run(),
         Verb::Import(import) => import.run(),

@@ -6,6 +6,7 @@ mod daemon;
 mod events;
 mod files;
 mod keys;
+mod noise;
 mod pages;
 mod peers;
 mod schema;

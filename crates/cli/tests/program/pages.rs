@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Folder, argument, stadium};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "up",
     "confirm",
     "down",
@@ -14,6 +14,7 @@ const VERBS: [&str; 16] = [
     "ping",
     "peer",
     "check",
+    "noise",
     "import",
     "init",
     "genkey",

@@ -15,6 +15,7 @@ use rustix::process::PidfdFlags;
 use super::event::Event;
 use super::line::{MAX_RESPONSE, decode_response, encode_request};
 use super::message::{Pong, Refusal, ReloadReport, Request, Response, Stopping};
+use super::noise::NoiseProfiles;
 use super::status::Status;
 
 /// How long an answer may take where the request itself does not wait for anything.
@@ -116,6 +117,17 @@ impl Client {
             _ if would_block(&error) => self.timed_out(timeout),
             _ => self.io(error),
         })
+    }
+
+    /// Asks for the live profile of the interface's noise.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn noise(&mut self) -> Result<NoiseProfiles, ClientError> {
+        match self.request(&Request::Noise, ANSWER_TIMEOUT)? {
+            Response::Noise(profiles) => Ok(profiles),
+            other => Err(self.unexpected(other)),
+        }
     }
 
     /// Asks for the interface's status.

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use super::noise::NoiseProfiles;
 use super::status::Status;
 
 /// Asks the daemon for one thing.
@@ -16,6 +17,8 @@ use super::status::Status;
 pub enum Request {
     /// Asks for the interface's [`Status`].
     Status,
+    /// Asks for the live profile of its noise.
+    Noise,
     /// Loads the peer file again and applies what changed.
     Reload {
         /// Reports what would change, and changes nothing.
@@ -53,6 +56,8 @@ pub enum Request {
 pub enum Response {
     /// Answers [`Request::Status`].
     Status(Status),
+    /// Answers [`Request::Noise`].
+    Noise(NoiseProfiles),
     /// Answers [`Request::Reload`].
     Reload(ReloadReport),
     /// Answers [`Request::Down`] at once; the daemon's end follows.

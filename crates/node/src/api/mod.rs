@@ -13,6 +13,7 @@ mod client;
 mod event;
 mod line;
 mod message;
+mod noise;
 mod status;
 
 pub use client::{Client, ClientError, Events};
@@ -20,6 +21,9 @@ pub use event::{EVENT_SCHEMA, Event, EventPeer, What};
 pub use line::{MAX_REQUEST, MAX_RESPONSE, decode_request, encode_request, encode_response};
 pub use message::{
     Effect, Kind, Pong, Refusal, ReloadChange, ReloadReport, Request, Response, Stopping,
+};
+pub use noise::{
+    Inside, InterfaceNoise, NOISE_SCHEMA, NoiseDirection, NoiseProfiles, Outside, PeerNoise,
 };
 pub use status::{
     Drops, HandshakeKind, InterfaceStatus, LastError, NoiseStatus, Offload, PeerState, PeerStatus,

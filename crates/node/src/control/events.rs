@@ -8,7 +8,6 @@ use stadium_proto::noise::NoiseConfig;
 use stadium_proto::peer::PeerId;
 
 use super::Control;
-use crate::settings;
 
 impl Control {
     /// Handles everything that the engine's last calls left to do.
@@ -39,7 +38,7 @@ impl Control {
         for peer in &self.file.peers {
             let id = self.engine.peer_by_key(&peer.public_key);
             if let Some(cell) = id.and_then(|id| self.engine.cell(id)) {
-                let config = settings::noise(peer);
+                let config = peer.noise.config();
                 if *shared != config {
                     shared = Arc::new(config);
                 }

@@ -23,6 +23,7 @@ impl Control {
         let mut stop = false;
         let response = match request {
             Request::Status => Response::Status(self.status()),
+            Request::Noise => Response::Noise(self.noise_profiles()),
             Request::Down => {
                 if !stopping {
                     tracing::info!("{name} goes down: asked on the control socket");

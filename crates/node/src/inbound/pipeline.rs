@@ -21,6 +21,7 @@ use stadium_udp::Message;
 use tokio::sync::mpsc::Sender;
 
 use super::counts::Counts;
+use super::profiles::Profiles;
 use super::sink::{Sink, merge_for};
 use crate::notice::{CONTROL_BYTES, NOTICES, Notice};
 
@@ -34,6 +35,7 @@ pub(crate) struct Pipeline {
     notices: Sender<Notice>,
     coalescer: Coalescer,
     counts: Counts,
+    profiles: Profiles,
     /// Whether the TUN takes partial checksums.
     completes_checksums: bool,
 }
@@ -58,6 +60,7 @@ impl Pipeline {
             notices,
             coalescer: Coalescer::new(merge_for(offload)),
             counts: Counts::default(),
+            profiles: Profiles::default(),
             completes_checksums: !offload.csum,
         }
     }
@@ -107,6 +110,7 @@ impl Pipeline {
                 // the run: everything that follows for the same session and lane
                 let lane = header.lane();
                 let mut group = Group::default();
+                let profile = session.is_noisy().then(|| self.profiles.of(session.peer()));
                 let mut next = Some((range, header));
                 while let Some((range, header)) = next.take() {
                     match session.open(&header, &mut window, &mut slab[range.clone()]) {
@@ -114,6 +118,9 @@ impl Pipeline {
                             group.highest |= opened.highest;
                             let plaintext = range.start + opened.plaintext.start
                                 ..range.start + opened.plaintext.end;
+                            if let Some(profile) = &profile {
+                                profile.note(now, &slab[plaintext.clone()]);
+                            }
                             let frame = Opened { session: &session, header, plaintext, message };
                             self.take(&peers, frame, slab, &mut group, sink);
                         }

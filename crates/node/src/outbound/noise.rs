@@ -88,7 +88,7 @@ impl NoisyPeer {
     ) -> Box<Self> {
         let config = cell.noise_config().clone();
         let profile = Arc::new(Profile::default());
-        cell.add_profile(Arc::clone(&profile));
+        cell.add_tx_profile(Arc::clone(&profile));
         Box::new(Self {
             noise: make(now, config.as_deref(), session, noise, lane),
             cell: Arc::clone(cell),
@@ -158,7 +158,7 @@ fn make(
     noise: &SessionNoise,
     lane: u8,
 ) -> TxNoise {
-    let config = config.copied().unwrap_or_default();
+    let config = config.cloned().unwrap_or_default();
     // lane 0 is control's, the others are the workers'
     let workers = u32::from(session.lanes().saturating_sub(1)).max(1);
     TxNoise::new(&config, &noise.terms(lane, session.payload_limit()), workers, now)
@@ -217,7 +217,7 @@ impl Noisy {
             }
             let sent = u64::from(noise - refused);
             peer.cell.tx.add_noise(sent, bytes * sent / u64::from(noise).max(1));
-            peer.profile.set_shed(peer.noise.counts().shed);
+            peer.profile.set_account(&peer.noise.counts());
         }
     }
 

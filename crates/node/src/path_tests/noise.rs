@@ -120,7 +120,7 @@ fn bulk_takes_noise_along_in_one_size_and_both_ends_count_alike() {
     assert_eq!((sent.bytes, sent.noise_bytes), (received.bytes, received.noise_bytes));
     let off = sent.noise_packets as i64 - 4 * sent.packets as i64;
     assert!(off.abs() <= 4 * 480 + 1, "{off} noise packets from 4:1");
-    let profile = a.engine.cell(a.peer).unwrap().profile().unwrap();
+    let profile = a.engine.cell(a.peer).unwrap().tx_profile().unwrap();
     assert_eq!((profile.real(), profile.noise()), (sent.packets, sent.noise_packets));
 }
 

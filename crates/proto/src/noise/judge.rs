@@ -11,7 +11,7 @@ use crate::session::OVERHEAD;
 use core::fmt;
 
 /// What is judged: the settings towards one peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Subject {
     /// The byte that is asked for, or was agreed.
     pub byte: NoiseByte,
@@ -71,6 +71,10 @@ pub enum Finding {
     SurgesShow,
     /// Only that the connection is up shows.
     ConstantHides,
+    /// What is hidden is up to the machines.
+    MachinesDecide,
+    /// Machines know no sizes, so that real packets must have one.
+    MachinesNeedFiller,
     /// The budget is below what a browsing load needs at this ratio.
     BudgetShort,
     /// The handshake is open: everyone reads the parameters.
@@ -84,7 +88,9 @@ impl Finding {
     #[must_use]
     pub const fn weight(self) -> Weight {
         match self {
-            Self::SeparableBySize(_) | Self::EngineIdle(_) => Weight::Bad,
+            Self::SeparableBySize(_) | Self::EngineIdle(_) | Self::MachinesNeedFiller => {
+                Weight::Bad
+            }
             Self::Off
             | Self::SizesDiffer(_)
             | Self::SizesShow
@@ -96,7 +102,31 @@ impl Finding {
             | Self::BurstsBlur
             | Self::SurgesShow
             | Self::ConstantHides
+            | Self::MachinesDecide
             | Self::HandshakeShows => Weight::Note,
+        }
+    }
+
+    /// Returns the name that programs know it by; it stays while the words change.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::EngineIdle(_) => "engine_idle",
+            Self::SeparableBySize(_) => "separable_by_size",
+            Self::SizesDiffer(_) => "sizes_differ",
+            Self::SizesShow => "sizes_show",
+            Self::RandomFiller => "random_filler",
+            Self::TimesShow => "times_show",
+            Self::LittleNoise(_) => "little_noise",
+            Self::BurstsBlur => "bursts_blur",
+            Self::SurgesShow => "surges_show",
+            Self::ConstantHides => "constant_hides",
+            Self::MachinesDecide => "machines_decide",
+            Self::MachinesNeedFiller => "machines_need_filler",
+            Self::BudgetShort => "budget_short",
+            Self::OpenHandshake => "open_handshake",
+            Self::HandshakeShows => "handshake_shows",
         }
     }
 }
@@ -147,6 +177,13 @@ impl fmt::Display for Finding {
             Self::ConstantHides => {
                 f.write_str("one rate, one size, always: only that the connection is up shows")
             }
+            Self::MachinesDecide => f.write_str(
+                "what is hidden is up to the machines; the ratio is the most that they get",
+            ),
+            Self::MachinesNeedFiller => f.write_str(
+                "machines know no sizes: noise has that of full packets, real packets their own; \
+                 write `filler: full`",
+            ),
             Self::BudgetShort => f.write_str(
                 "the budget is below what browsing needs at this ratio: noise is shed when it is \
                  wanted most",
@@ -310,13 +347,14 @@ pub fn judge(subject: &Subject) -> Judgement {
         EngineKind::Ledger => 2.0 * TICK.as_secs_f64() * 1e3,
         EngineKind::Shaped => 1_500.0,
         EngineKind::Constant => 500.0,
+        EngineKind::Machine => 2.0 * super::engine::LONGEST_BLOCK.as_secs_f64() * 1e3,
     };
     let costs = LOADS.into_iter().map(|load| cost(subject, load)).collect();
     Judgement { findings, costs, path, delay_ms }
 }
 
 fn findings(subject: &Subject) -> Vec<Finding> {
-    let Subject { byte, config, open, .. } = *subject;
+    let Subject { byte, ref config, open, .. } = *subject;
     let mut found = Vec::new();
     let noisy = byte.ratio() != NoiseRatio::Off;
     let law = SizeLaw::of(byte.size(), config.uniform);
@@ -348,9 +386,13 @@ fn findings(subject: &Subject) -> Vec<Finding> {
                 Finding::LittleNoise(byte.ratio())
             }
             EngineKind::Ledger => Finding::BurstsBlur,
+            EngineKind::Machine => Finding::MachinesDecide,
         });
-        let browsing =
-            cost(&Subject { config: NoiseConfig { budget: None, ..config }, ..*subject }, LOADS[1]);
+        if config.engine == EngineKind::Machine && byte.filler() != NoiseFiller::Full {
+            found.push(Finding::MachinesNeedFiller);
+        }
+        let unlimited = NoiseConfig { budget: None, ..config.clone() };
+        let browsing = cost(&Subject { config: unlimited, ..subject.clone() }, LOADS[1]);
         let short = config.budget.is_some_and(|bits| bits as f64 / 1e3 < browsing.added_kbit);
         if short && config.engine == EngineKind::Ledger {
             found.push(Finding::BudgetShort);
@@ -367,7 +409,7 @@ fn findings(subject: &Subject) -> Vec<Finding> {
 
 /// Sums up what a load costs, both directions.
 fn cost(subject: &Subject, load: Load) -> Cost {
-    let Subject { byte, config, limit, .. } = *subject;
+    let Subject { byte, ref config, limit, .. } = *subject;
     let limit = limit as f64;
     let bits = |bytes: f64| (bytes + (OVERHEAD + 28) as f64) * 8.0;
     let (num, den) = byte.ratio().fraction();
@@ -392,7 +434,8 @@ fn cost(subject: &Subject, load: Load) -> Cost {
         let noise = rate * ratio * bits(noise);
         total += match config.engine {
             _ if ratio == 0.0 => real,
-            EngineKind::Ledger => real + noise.min(budget),
+            // at most, with machines
+            EngineKind::Ledger | EngineKind::Machine => real + noise.min(budget),
             // what does not fit waits or is dropped
             EngineKind::Constant => config.budget.unwrap_or(4_000_000) as f64,
             // a surge's noise for each page: 1.8 seconds of the top rate, once a minute at most
@@ -534,7 +577,7 @@ mod tests {
     fn every_byte_can_be_judged() {
         for value in 0..=u8::MAX {
             let Ok(byte) = NoiseByte::try_from(value) else { continue };
-            for engine in [EngineKind::Ledger, EngineKind::Shaped, EngineKind::Constant] {
+            for engine in EngineKind::ALL {
                 let config = NoiseConfig { engine, ..NoiseConfig::default() };
                 let judged = judge(&Subject { byte, config, limit: 1_420, open: true });
                 assert!(!judged.findings.is_empty());

@@ -6,6 +6,7 @@ pub mod emitter;
 pub mod engine;
 pub mod judge;
 pub mod ledger;
+pub mod machines;
 pub mod profile;
 pub mod rng;
 pub mod session;
@@ -19,6 +20,7 @@ pub use byte::{
 pub use emitter::Emitter;
 pub use engine::{Arrival, EngineKind, NoiseEngine, Release};
 pub use ledger::{Ledger, LedgerCounts};
+pub use machines::{MachineError, Machines};
 pub use profile::{Profile, ProfileCounts};
 pub use rng::NoiseRng;
 pub use session::SessionNoise;

@@ -4,9 +4,10 @@
 //! one thread writes a [`Profile`] (a lane's sender, or a receiver), so that counting is a load and
 //! a store; anyone reads, and adds the readings of all lanes up. Memory is fixed.
 
+use super::LedgerCounts;
 use crate::time::Instant;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// Buckets of a histogram of sizes: of [`SIZE_STEP`] bytes each, the last of all that are longer.
 pub const SIZES: usize = 24;
@@ -49,6 +50,7 @@ pub struct Profile {
     real_bytes: AtomicU64,
     noise_bytes: AtomicU64,
     shed: AtomicU64,
+    owed: AtomicI64,
     last_inside: AtomicU64,
     last_outside: AtomicU64,
 }
@@ -65,6 +67,7 @@ impl Default for Profile {
             real_bytes: AtomicU64::new(0),
             noise_bytes: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            owed: AtomicI64::new(0),
             last_inside: AtomicU64::new(0),
             last_outside: AtomicU64::new(0),
         }
@@ -105,10 +108,11 @@ impl Profile {
         gap(&self.outside_gaps, &self.last_outside, now, n);
     }
 
-    /// Sets how much noise was shed so far.
+    /// Sets how much noise was shed so far, and how much is owed now.
     #[inline]
-    pub fn set_shed(&self, shed: u64) {
-        self.shed.store(shed, Relaxed);
+    pub fn set_account(&self, account: &LedgerCounts) {
+        self.shed.store(account.shed, Relaxed);
+        self.owed.store(account.owed, Relaxed);
     }
 
     /// Reads everything.
@@ -124,6 +128,7 @@ impl Profile {
             real_bytes: self.real_bytes.load(Relaxed),
             noise_bytes: self.noise_bytes.load(Relaxed),
             shed: self.shed.load(Relaxed),
+            owed: self.owed.load(Relaxed),
         }
     }
 }
@@ -168,6 +173,8 @@ pub struct ProfileCounts {
     pub noise_bytes: u64,
     /// Noise packets that the budget, a full socket or a missing session cost.
     pub shed: u64,
+    /// Noise packets that are owed; negative where noise is ahead.
+    pub owed: i64,
 }
 
 impl Default for ProfileCounts {
@@ -182,6 +189,7 @@ impl Default for ProfileCounts {
             real_bytes: 0,
             noise_bytes: 0,
             shed: 0,
+            owed: 0,
         }
     }
 }
@@ -206,6 +214,7 @@ impl ProfileCounts {
         self.real_bytes += other.real_bytes;
         self.noise_bytes += other.noise_bytes;
         self.shed += other.shed;
+        self.owed += other.owed;
     }
 
     /// Returns how many real packets there were.
@@ -246,7 +255,8 @@ pub enum Scale {
 
 impl Scale {
     /// Writes where a bucket begins.
-    fn label(self, bucket: usize) -> String {
+    #[must_use]
+    pub fn label(self, bucket: usize) -> String {
         match self {
             Self::Sizes => format!("{} B", bucket * SIZE_STEP),
             Self::Gaps if bucket == 0 => "0".to_owned(),
@@ -307,9 +317,10 @@ mod tests {
         profile.inside(at(1_010), 1_420, 44);
         profile.outside(at(2_000), 1_420, 45, false);
         profile.outside(at(2_000), 1_420, 15, true);
-        profile.set_shed(3);
+        profile.set_account(&LedgerCounts { shed: 3, owed: -7, ..LedgerCounts::default() });
         let mut counts = profile.read();
-        assert_eq!((counts.real(), counts.noise(), counts.shed), (45, 15, 3));
+        assert_eq!((counts.real(), counts.noise()), (45, 15));
+        assert_eq!((counts.shed, counts.owed), (3, -7));
         assert_eq!(counts.inside_bytes, 52 + 44 * 1_420);
         assert_eq!((counts.inside_sizes[0], counts.inside_sizes[22]), (1, 44));
         assert_eq!(counts.inside_gaps[0], 43);

@@ -27,6 +27,12 @@ impl NoiseRng {
         Self::new(&seed)
     }
 
+    /// Returns 32 random bits.
+    #[cfg(feature = "machine")]
+    pub(crate) fn word(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+
     /// Returns a number below `n`; 0 for 0.
     ///
     /// Multiplies instead of dividing (Lemire); what the shortcut skews is below 2^-32.

@@ -11,7 +11,7 @@
 //! 4. [`TxNoise::on_refused`] takes back what the socket did not take.
 
 use super::engine::{Arrival, EngineKind, EngineParams, NoiseEngine, Release, build};
-use super::{Budget, LedgerCounts, NoiseByte, NoiseRatio, NoiseRng, Sizes};
+use super::{Budget, LedgerCounts, Machines, NoiseByte, NoiseRatio, NoiseRng, Sizes};
 use crate::session::OVERHEAD;
 use crate::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::time::Instant;
 pub const OUTER: usize = 48;
 
 /// Says how this node makes noise: local choice, nothing of it is on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoiseConfig {
     /// What schedules it.
     pub engine: EngineKind,
@@ -27,6 +27,8 @@ pub struct NoiseConfig {
     pub uniform: bool,
     /// The ceiling, in bits a second; also the rate of the constant and the shaped engine.
     pub budget: Option<u64>,
+    /// The machines of [`EngineKind::Machine`]; empty with any other.
+    pub machines: Machines,
 }
 
 /// What a session settles about noise.
@@ -74,7 +76,7 @@ impl TxNoise {
         let mut rng = NoiseRng::new(&terms.private);
         let share = share.max(1);
         Self {
-            config: *config,
+            config: config.clone(),
             byte: terms.byte,
             share,
             engine: engine(config, terms, share, &mut rng, now),
@@ -234,14 +236,17 @@ fn engine(
         datagram_bits: ((terms.limit + OVERHEAD + OUTER) * 8) as u64,
         seed: &terms.shared,
         start: terms.start,
+        machines: &config.machines,
         private: rng.fork(),
     };
     Some(build(config.engine, params, now))
 }
 
-/// The ledger's noise is limited by the budget; the other engines have it as their rate.
+/// Noise of the ledger and of machines is limited by the budget; the other engines have it as
+/// their rate.
 fn budget(config: &NoiseConfig, share: u32, now: Instant) -> Option<Budget> {
-    let bits = config.budget.filter(|_| config.engine == EngineKind::Ledger)?;
+    let sheds = matches!(config.engine, EngineKind::Ledger | EngineKind::Machine);
+    let bits = config.budget.filter(|_| sheds)?;
     Some(Budget::new(bits / u64::from(share), now))
 }
 

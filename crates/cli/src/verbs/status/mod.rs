@@ -1,5 +1,6 @@
 //! `stadium status`: interfaces and peers, for people and for programs.
 
+mod noise;
 mod table;
 mod units;
 
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use serde::Serialize;
 use stadium_config::{RUN_FOLDER, Target};
-use stadium_node::api::{Client, ClientError, PeerState, Status};
+use stadium_node::api::{Client, ClientError, NoiseProfiles, PeerState, Status};
 
 use crate::arguments::positive_duration;
 use crate::failure::Failure;
@@ -27,14 +29,17 @@ pub(crate) struct StatusVerb {
     /// Print one JSON object, as its schema says
     #[arg(long)]
     json: bool,
+    /// Show the live profile of noise: shares, ratio, sizes and gaps, inside and outside
+    #[arg(long)]
+    noise: bool,
     /// Go on until Ctrl-C; with --json one object a line
     #[arg(long)]
     watch: bool,
     /// Print events as they happen, one JSON object a line, until the daemon ends
-    #[arg(long, requires = "iface", conflicts_with_all = ["json", "watch"])]
+    #[arg(long, requires = "iface", conflicts_with_all = ["json", "watch", "noise"])]
     events: bool,
     /// Print nothing and end with a code: `live`: the daemon answers; `ready`: and no peer waits for a session
-    #[arg(long, value_name = "live|ready", value_enum, requires = "iface", hide_possible_values = true, conflicts_with_all = ["json", "watch", "events"])]
+    #[arg(long, value_name = "live|ready", value_enum, requires = "iface", hide_possible_values = true, conflicts_with_all = ["json", "watch", "events", "noise"])]
     check: Option<Probe>,
     /// The time from one look to the next
     #[arg(long, value_name = "TIME", default_value = "1s", requires = "watch", value_parser = positive_duration)]
@@ -62,11 +67,27 @@ impl StatusVerb {
         let terminal = io::stdout().is_terminal();
         let style = Style::of(&io::stdout());
         loop {
-            let (status, problems) = self.collect()?;
-            let mut text = match self.json {
-                true if terminal && !self.watch => json(serde_json::to_string_pretty(&status)),
-                true => json(serde_json::to_string(&status)),
-                false => table::render(&status, Timestamp::now(), style),
+            let pretty = terminal && !self.watch;
+            let (mut text, none, problems) = if self.noise {
+                let (interfaces, problems) =
+                    self.collect(|client| Ok(client.noise()?.interfaces))?;
+                let mut profiles = NoiseProfiles::new(interfaces);
+                profiles.interfaces.sort_by(|a, b| a.name.cmp(&b.name));
+                let text = match self.json {
+                    true => json(&profiles, pretty),
+                    false => noise::render(&profiles, style),
+                };
+                (text, profiles.interfaces.is_empty(), problems)
+            } else {
+                let (interfaces, problems) =
+                    self.collect(|client| Ok(client.status()?.interfaces))?;
+                let mut status = Status::new(interfaces);
+                status.interfaces.sort_by(|a, b| a.name.cmp(&b.name));
+                let text = match self.json {
+                    true => json(&status, pretty),
+                    false => table::render(&status, Timestamp::now(), style),
+                };
+                (text, status.interfaces.is_empty(), problems)
             };
             if self.watch && !self.json {
                 // home, and clear to the end: what was there is overwritten without a flicker
@@ -80,7 +101,7 @@ impl StatusVerb {
                 std::thread::sleep(self.interval);
                 continue;
             }
-            if !self.json && status.interfaces.is_empty() && problems.is_empty() {
+            if !self.json && none && problems.is_empty() {
                 output::message("no interface is running; start one with `stadium up`");
             }
             let mut problems = problems.into_iter();
@@ -95,7 +116,10 @@ impl StatusVerb {
     /// Asks one daemon, or every one that has a socket in the usual folder.
     ///
     /// Returns also what kept a daemon from being asked; that none runs is no problem.
-    fn collect(&self) -> Result<(Status, Vec<ClientError>), Failure> {
+    fn collect<T>(
+        &self,
+        ask: impl Fn(&mut Client) -> Result<Vec<T>, ClientError>,
+    ) -> Result<(Vec<T>, Vec<ClientError>), Failure> {
         let sockets = match &self.iface {
             Some(target) => vec![place(target)?.socket],
             None => sockets(Path::new(RUN_FOLDER))?,
@@ -103,14 +127,13 @@ impl StatusVerb {
         let mut interfaces = Vec::new();
         let mut problems = Vec::new();
         for socket in sockets {
-            match Client::connect(&socket).and_then(|mut client| client.status()) {
-                Ok(status) => interfaces.extend(status.interfaces),
+            match Client::connect(&socket).and_then(|mut client| ask(&mut client)) {
+                Ok(found) => interfaces.extend(found),
                 Err(ClientError::NotRunning { .. } | ClientError::Closed { .. }) => {}
                 Err(error) => problems.push(error),
             }
         }
-        interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((Status::new(interfaces), problems))
+        Ok((interfaces, problems))
     }
 }
 
@@ -143,12 +166,16 @@ impl Probe {
 fn events(target: &Target) -> Result<(), Failure> {
     let place = place(target)?;
     for event in Client::connect(&place.socket)?.events()? {
-        output::data(json(serde_json::to_string(&event?)))?;
+        output::data(json(&event?, false))?;
     }
     Ok(())
 }
 
-fn json(text: serde_json::Result<String>) -> String {
+fn json(value: &impl Serialize, pretty: bool) -> String {
+    let text = match pretty {
+        true => serde_json::to_string_pretty(value),
+        false => serde_json::to_string(value),
+    };
     text.expect("plain data with string keys always serializes") + "\n"
 }
 

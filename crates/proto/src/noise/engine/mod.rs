@@ -9,6 +9,7 @@
 //! | [`Ledger`](LedgerEngine) | bursts independent of the traffic, long-run ratio | to the next tick |
 //! | [`Constant`](ConstantEngine) | one rate, always | for a free slot |
 //! | [`Shaped`](ShapedEngine) | surges that decay, the other direction tied | for a slot, boundedly |
+//! | `Machine` | what machines of a file say, the ratio at most | while a machine blocks, boundedly |
 //!
 //! Contract with the caller, for all engines: real packets leave in the order in which they came;
 //! [`NoiseEngine::poll`] is called when [`NoiseEngine::next_deadline`] has come, and also as often
@@ -17,17 +18,24 @@
 
 mod constant;
 mod ledger;
+#[cfg(feature = "machine")]
+mod machine;
+#[cfg(all(test, feature = "machine"))]
+pub(crate) mod machine_testing;
 mod shaped;
 mod tick;
 
 pub use constant::ConstantEngine;
 pub use ledger::LedgerEngine;
+#[cfg(feature = "machine")]
+pub use machine::MachineEngine;
 pub use shaped::ShapedEngine;
 pub use tick::{TICK, Ticks};
 
-use super::{LedgerCounts, NoiseRatio, NoiseRng};
+use super::{LedgerCounts, Machines, NoiseRatio, NoiseRng};
 use crate::time::Instant;
 use core::fmt;
+use core::time::Duration;
 
 /// Names an engine (`noise.engine` of the peer file).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,9 +47,15 @@ pub enum EngineKind {
     Shaped,
     /// A constant rate of packets of one size.
     Constant,
+    /// State machines from a file; in builds with the feature `machine` only, and settings that
+    /// name it are refused in others.
+    Machine,
 }
 
 impl EngineKind {
+    /// Every engine.
+    pub const ALL: [Self; 4] = [Self::Ledger, Self::Shaped, Self::Constant, Self::Machine];
+
     /// Returns the word of the peer file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +63,7 @@ impl EngineKind {
             Self::Ledger => "ledger",
             Self::Shaped => "shaped",
             Self::Constant => "constant",
+            Self::Machine => "machine",
         }
     }
 }
@@ -58,6 +73,9 @@ impl fmt::Display for EngineKind {
         f.pad(self.as_str())
     }
 }
+
+/// Real packets wait no longer than this for a machine that blocks, whatever it asks for.
+pub const LONGEST_BLOCK: Duration = Duration::from_millis(1_000);
 
 /// Says what becomes of real packets that have just come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +161,8 @@ pub struct EngineParams<'a> {
     pub seed: &'a [u8; 32],
     /// When the session began.
     pub start: Instant,
+    /// The machines, for the engine that has any.
+    pub machines: &'a Machines,
     /// This end's own randomness.
     pub private: NoiseRng,
 }
@@ -154,6 +174,11 @@ pub fn build(kind: EngineKind, params: EngineParams<'_>, now: Instant) -> Box<dy
         EngineKind::Ledger => Box::new(LedgerEngine::new(params, now)),
         EngineKind::Constant => Box::new(ConstantEngine::new(params, now)),
         EngineKind::Shaped => Box::new(ShapedEngine::new(params, now)),
+        #[cfg(feature = "machine")]
+        EngineKind::Machine => Box::new(MachineEngine::new(params, now)),
+        // no settings name it: there is no `Machines` to have
+        #[cfg(not(feature = "machine"))]
+        EngineKind::Machine => Box::new(LedgerEngine::new(params, now)),
     }
 }
 
@@ -179,6 +204,11 @@ pub(crate) mod testing {
         Instant::from_nanos((seconds * 1e9) as u64)
     }
 
+    fn machines() -> &'static Machines {
+        static NONE: std::sync::LazyLock<Machines> = std::sync::LazyLock::new(Machines::default);
+        &NONE
+    }
+
     pub(crate) fn params(ratio: NoiseRatio, rate: Option<u64>, seed: u8) -> EngineParams<'static> {
         EngineParams {
             ratio,
@@ -187,6 +217,7 @@ pub(crate) mod testing {
             datagram_bits: BITS,
             seed: &[42; 32],
             start: Instant::ZERO,
+            machines: machines(),
             private: NoiseRng::new(&[seed; 32]),
         }
     }
@@ -199,7 +230,7 @@ pub(crate) mod testing {
         pub(crate) noise: u64,
         pub(crate) dropped: u64,
         /// How long each real packet waited.
-        pub(crate) waits: Vec<core::time::Duration>,
+        pub(crate) waits: Vec<Duration>,
         waiting: std::collections::VecDeque<Instant>,
     }
 
