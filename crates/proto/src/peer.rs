@@ -211,6 +211,44 @@ impl Profiles {
     }
 }
 
+/// Control frames that leave in the midst of the data of a noisy session.
+///
+/// Frames of control's own would stand out by their time. A worker that keeps a schedule takes
+/// them over; where none does, control sends them itself.
+#[derive(Debug, Default)]
+pub struct Frames {
+    taken_over: AtomicBool,
+    ring: Mutex<VecDeque<Box<[u8]>>>,
+}
+
+impl Frames {
+    /// The most frames that wait; further ones control sends itself.
+    pub const MOST: usize = 16;
+
+    /// Says that a worker looks after the frames from now on.
+    pub fn take_over(&self) {
+        self.taken_over.store(true, Relaxed);
+    }
+
+    /// Adds a frame; false where nobody would send it soon.
+    pub(crate) fn push(&self, frame: &[u8]) -> bool {
+        if !self.taken_over.load(Relaxed) {
+            return false;
+        }
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = ring.len() < Self::MOST;
+        if room {
+            ring.push_back(frame.into());
+        }
+        room
+    }
+
+    /// Takes the frame that has waited longest.
+    pub fn pop(&self) -> Option<Box<[u8]>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
 /// The cell of one peer: what workers need to send to it and to receive from it.
 pub struct PeerCell {
     id: PeerId,
@@ -227,6 +265,8 @@ pub struct PeerCell {
     pub rx: Traffic,
     /// Packets that wait for a session.
     pub waiting: Waiting,
+    /// Control frames that leave with the data.
+    pub frames: Frames,
     pub(crate) last_tx: Stamp,
     pub(crate) last_rx: Stamp,
     pub(crate) unanswered_rx: Stamp,
@@ -259,6 +299,7 @@ impl PeerCell {
             tx: Traffic::default(),
             rx: Traffic::default(),
             waiting: Waiting::default(),
+            frames: Frames::default(),
             last_tx: Stamp::default(),
             last_rx: Stamp::default(),
             unanswered_rx: Stamp::default(),
@@ -410,6 +451,17 @@ mod tests {
         }
         assert_eq!(dropped, 1);
         assert_eq!(waiting.clear(), 8);
+    }
+
+    #[test]
+    fn frames_wait_for_a_worker_only_and_are_bounded() {
+        let frames = Frames::default();
+        assert!(!frames.push(b"ping"), "control sends it");
+        frames.take_over();
+        assert!((0..Frames::MOST).all(|n| frames.push(&[n as u8])));
+        assert!(!frames.push(b"more"));
+        assert_eq!(frames.pop().as_deref(), Some(&[0][..]));
+        assert!(frames.push(b"more"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use stadium_proto::engine::{Event, Input, PeerError};
 use stadium_proto::frame::CloseReason;
 use stadium_proto::noise::NoiseConfig;
 use stadium_proto::peer::PeerId;
+use stadium_proto::session::TxSession;
 
 use super::Control;
 
@@ -15,6 +16,9 @@ impl Control {
         loop {
             while let Some(event) = self.outbox.events.pop_front() {
                 self.handle_event(event);
+            }
+            if std::mem::take(&mut self.outbox.frames) {
+                self.workers.wake();
             }
             let Some(remote) = self.outbox.unreached.pop() else { return };
             let peers: Vec<PeerId> = self
@@ -163,7 +167,15 @@ impl Control {
     }
 
     pub(super) fn drain_waiting(&mut self, peer: PeerId) {
-        if let (Some(cell), Some(entry)) = (self.engine.cell(peer), self.book.get_mut(peer)) {
+        let (Some(cell), Some(entry)) = (self.engine.cell(peer), self.book.get_mut(peer)) else {
+            return;
+        };
+        let scheduled =
+            |session: &TxSession| session.noise().is_some_and(|noise| noise.has_schedule());
+        if cell.tx_session().as_deref().is_some_and(scheduled) {
+            // they leave by the schedule, which a worker keeps; early data is not sent with noise
+            self.workers.wake();
+        } else {
             self.drain.drain(cell, &mut entry.early, self.clock.instant());
         }
     }

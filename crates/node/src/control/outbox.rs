@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use stadium_proto::engine::{DatagramClass, Event, Output};
-use stadium_proto::peer::Endpoint;
+use stadium_proto::peer::{Endpoint, PeerId};
 use stadium_udp::{LocalAddr, Path, Socket};
 
 use crate::sockets::Bound;
@@ -20,11 +20,13 @@ pub(crate) struct Outbox {
     pub(super) events: VecDeque<Event>,
     /// Where the system has no way to.
     pub(super) unreached: Vec<SocketAddr>,
+    /// Whether frames wait for workers to send them.
+    pub(super) frames: bool,
 }
 
 impl Outbox {
     pub(super) fn new(bound: Bound) -> Self {
-        Self { bound, events: VecDeque::new(), unreached: Vec::new() }
+        Self { bound, events: VecDeque::new(), unreached: Vec::new(), frames: false }
     }
 
     fn socket(&self, remote: IpAddr, class: DatagramClass) -> Option<&Socket> {
@@ -64,6 +66,10 @@ impl Output for Outbox {
 
     fn event(&mut self, event: Event) {
         self.events.push_back(event);
+    }
+
+    fn frame_waits(&mut self, _peer: PeerId) {
+        self.frames = true;
     }
 }
 

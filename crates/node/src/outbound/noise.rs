@@ -53,9 +53,10 @@ struct NoisyPeer {
     in_batch: (u32, u64),
 }
 
-/// A frame that waits.
+/// A frame that waits: a packet, or one of control's.
 #[derive(Debug)]
 struct Held {
+    control: bool,
     buffer: Box<[u8]>,
     length: usize,
     /// With filler.
@@ -262,7 +263,7 @@ impl Pipeline {
                     let mut buffer = self.noisy.buffer(length, session.payload_limit());
                     segments.write(index, &mut buffer[..length]);
                     let filled = run.unwrap_or(length);
-                    peer.held.push_back(Held { buffer, length, filled });
+                    peer.held.push_back(Held { control: false, buffer, length, filled });
                 }
                 if kept < count {
                     self.shared().drops.add(DropReason::QueueFull, u64::from(count - kept));
@@ -337,6 +338,63 @@ impl Pipeline {
                 let lane = self.data_lane(session);
                 let peer = self.noisy.take(now, cell, session, noise, lane);
                 self.noisy.put(now, peer);
+                // one worker does what control leaves to them, so that packets keep their order
+                if noise.has_schedule() && lane == session.control_lane() {
+                    self.take_over(now, cell, session, noise);
+                }
+            }
+        }
+    }
+
+    /// Brings control's frames and the packets that waited for the session into the schedule.
+    fn take_over(
+        &mut self,
+        now: Instant,
+        cell: &Arc<PeerCell>,
+        session: &Arc<TxSession>,
+        noise: &SessionNoise,
+    ) {
+        cell.frames.take_over();
+        let lane = self.data_lane(session);
+        let Some(endpoint) = cell.endpoint() else { return };
+        let target = Target { session, path: path(&endpoint), lane };
+        while let Some(frame) = cell.frames.pop() {
+            let mut peer = self.noisy.take(now, cell, session, noise, lane);
+            self.push_frame(now, &mut peer, &target, &frame);
+            self.noisy.put(now, peer);
+        }
+        while let Some(waiting) = cell.waiting.pop() {
+            if let Some((header, packet)) = waiting.split_first_chunk() {
+                self.push_waiting(now, header, packet);
+            }
+        }
+    }
+
+    /// Keeps a control frame for its moment; the schedule takes it for a real packet.
+    fn push_frame(
+        &mut self,
+        now: Instant,
+        peer: &mut NoisyPeer,
+        target: &Target<'_>,
+        frame: &[u8],
+    ) {
+        let limit = target.session.payload_limit();
+        let arrival = peer.noise.arrive(now, 1);
+        let mut buffer = self.noisy.buffer(frame.len(), limit);
+        buffer[..frame.len()].copy_from_slice(frame);
+        let filled = peer.noise.control_length(frame.len()).min(limit);
+        let held = Held { control: true, buffer, length: frame.len(), filled };
+        match arrival {
+            Arrival::Hold(1..) => peer.held.push_back(held),
+            // a queue that is full has no place for it, and it is needed
+            Arrival::Hold(0) => {
+                peer.held.push_front(held);
+                self.send_held(now, peer, target, 1, 0);
+            }
+            Arrival::Send { noise } => {
+                peer.held.push_back(held);
+                let all = peer.held.len();
+                self.send_held(now, peer, target, all, noise);
             }
         }
     }
@@ -405,7 +463,7 @@ impl Pipeline {
                 noise -= 1;
                 self.send_noise(now, peer, target, &mut counter, Some(held.filled));
             }
-            let Held { buffer, length, filled } = held;
+            let Held { control, buffer, length, filled } = held;
             // a session with a smaller limit may have come since
             if length > target.session.payload_limit() {
                 self.shared().drops.count(DropReason::TooLarge);
@@ -418,8 +476,10 @@ impl Pipeline {
                 frame[length..].fill(0);
             });
             self.noisy.pool.push(buffer);
-            packets += 1;
-            bytes += length as u64;
+            if !control {
+                packets += 1;
+                bytes += length as u64;
+            }
             filler += (filled - length) as u64;
             run = Some(filled);
             note_sent(peer, now, filled, 1);
@@ -427,8 +487,8 @@ impl Pipeline {
         for _ in 0..noise {
             self.send_noise(now, peer, target, &mut counter, run);
         }
+        peer.cell.tx.add_filler(filler);
         if packets > 0 {
-            peer.cell.tx.add_filler(filler);
             self.count_real(peer, packets, bytes, now);
         }
     }

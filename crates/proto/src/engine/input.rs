@@ -108,6 +108,11 @@ pub trait Output {
     fn send(&mut self, to: &Endpoint, datagram: &[u8], kind: DatagramClass);
     /// Hears of an event.
     fn event(&mut self, event: Event);
+    /// Hears that a control frame lies in a peer's cell ([`PeerCell::frames`]), for the worker
+    /// that sends the peer's data; only where a worker has taken that over.
+    ///
+    /// [`PeerCell::frames`]: crate::peer::PeerCell::frames
+    fn frame_waits(&mut self, _peer: PeerId) {}
 }
 
 /// How a datagram is sent.

@@ -223,7 +223,11 @@ impl Engine {
             for session in [&peer.current, &peer.previous].into_iter().flatten() {
                 if session.tx.is_usable(now.instant) {
                     let close = Control::Close { reason };
-                    send_control(&peer.cell, &session.tx, &close, &endpoint, now.instant, out);
+                    // at once: nothing leaves any more once the session has ended
+                    let mut frame = [0; CONTROL_MAX];
+                    let length = close.encode(&mut frame);
+                    let frame = &frame[..length];
+                    send_now(&peer.cell, &session.tx, frame, &endpoint, now.instant, out);
                 }
             }
         }
@@ -318,10 +322,32 @@ pub(super) fn send_control(
     send_frame(cell, tx, &frame[..length], to, now, out)
 }
 
-/// Seals a frame on control's lane and sends it; returns false if the lane is exhausted.
+/// Sends a frame; returns false if the lane is exhausted.
+///
+/// Where the session's noise has a schedule, the frame waits for its place in that.
+pub(super) fn send_frame(
+    cell: &PeerCell,
+    tx: &TxSession,
+    frame: &[u8],
+    to: &Endpoint,
+    now: Instant,
+    out: &mut dyn Output,
+) -> bool {
+    let scheduled = tx.noise().is_some_and(|noise| noise.has_schedule())
+        && cell.endpoint().is_some_and(|usual| usual.remote == to.remote)
+        && cell.tx_session().as_ref().is_some_and(|current| core::ptr::eq(&**current, tx));
+    if scheduled && cell.frames.push(frame) {
+        cell.stamp_tx(now, false);
+        out.frame_waits(cell.id());
+        return true;
+    }
+    send_now(cell, tx, frame, to, now, out)
+}
+
+/// Seals a frame on control's lane and sends it at once; returns false if the lane is exhausted.
 ///
 /// In a noisy session it has the length of some data frame.
-pub(super) fn send_frame(
+fn send_now(
     cell: &PeerCell,
     tx: &TxSession,
     frame: &[u8],

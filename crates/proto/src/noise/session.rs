@@ -5,7 +5,7 @@
 //! end that draws otherwise is understood all the same. Noise packets start once the session is
 //! confirmed (`protocol.md` §7); filler is there from the first frame.
 
-use super::{NoiseByte, NoiseRng, NoiseTerms, Sizes};
+use super::{NoiseByte, NoiseRatio, NoiseRng, NoiseTerms, Sizes};
 use crate::crypto::{Secret, hmac_sha256};
 use crate::time::Instant;
 use core::fmt;
@@ -55,6 +55,13 @@ impl SessionNoise {
         self.confirmed.load(Relaxed) != 0
     }
 
+    /// Tells whether frames leave by a schedule: there are noise packets, and they may go out.
+    #[inline]
+    #[must_use]
+    pub fn has_schedule(&self) -> bool {
+        self.byte.ratio() != NoiseRatio::Off && self.is_confirmed()
+    }
+
     /// Returns what the sender of `lane` makes its noise of, with this payload limit.
     #[must_use]
     pub fn terms(&self, lane: u8, limit: usize) -> NoiseTerms {
@@ -79,7 +86,7 @@ impl SessionNoise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::{NoiseFiller, NoiseRatio, NoiseSize};
+    use crate::noise::{NoiseFiller, NoiseSize};
 
     fn noise(byte: NoiseByte, private: u8) -> SessionNoise {
         SessionNoise::new(byte, &Secret::new([7; 32]), Secret::new([private; 32]))
@@ -91,7 +98,7 @@ mod tests {
         let (a, b) = (noise(byte, 1), noise(byte, 2));
         assert!(!a.is_confirmed());
         a.confirm(Instant::from_nanos(5));
-        assert!(a.is_confirmed());
+        assert!(a.is_confirmed() && a.has_schedule() && !b.has_schedule());
         let (x, y) = (a.terms(1, 1_420), b.terms(1, 1_420));
         assert_eq!(x.shared, y.shared);
         assert_ne!(x.private, y.private);
