@@ -1,5 +1,7 @@
 //! `noise`, `status --noise`, and what `check` and `up` say of noise.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 use stadium_node::api::{
     Inside, InterfaceNoise, NoiseDirection, NoiseProfiles, NoiseStatus, Outside, PeerNoise,
@@ -25,10 +27,15 @@ fn ends(folder: &Folder, first: &str, second: &str) -> (String, String) {
         )
     };
     let endpoint = ", endpoint: \"192.0.2.1:5\"";
-    (
+    let ends = [
         folder.write("one0.yaml", &file(&one, &two_public, endpoint, "two", first)),
         folder.write("two0.yaml", &file(&two, &one_public, "", "one", second)),
-    )
+    ];
+    for path in &ends {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let [first, second] = ends;
+    (first, second)
 }
 
 #[test]
@@ -104,10 +111,8 @@ fn two_files_are_held_against_each_other() {
     assert!(refused.stderr.contains("no session will stand with two"), "{}", refused.stderr);
     assert!(refused.stdout.contains("do not agree"), "{}", refused.stdout);
 
-    let (stranger, _) = ends(&Folder::new(), "", "");
-    drop(stranger);
-    let folder = Folder::new();
-    let (stranger, _) = ends(&folder, "", "");
+    let elsewhere = Folder::new();
+    let (stranger, _) = ends(&elsewhere, "", "");
     let wrong = stadium(&["noise", &one, "--other", &stranger]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""));
     assert!(wrong.stderr.contains("not each other's peers"), "{}", wrong.stderr);

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use stadium_proto::engine::Input;
 use stadium_proto::noise::{NoiseByte, NoiseFiller, NoiseRatio, NoiseSize};
 use stadium_proto::peer::PeerCell;
 use stadium_proto::session::DataHeader;
 use stadium_proto::time::Instant;
 use stadium_tun::Superpacket;
 
-use super::{Counter, NOW, Node, Packets, connect, noisy_nodes, packets_of, superpacket};
+use super::{Counter, NOW, Node, Packets, Wire, connect, noisy_nodes, packets_of, superpacket};
 use crate::outbound::Pushed;
 
 /// The payload limit of the test's engines, and what a datagram adds to it.
@@ -141,6 +142,36 @@ fn noise_starts_without_a_packet_once_control_says_so() {
     assert!(noise > 20, "{noise} in a minute, ahead of the first packet");
     assert!(sink.packets.is_empty());
     assert_eq!(b.engine.cell(b.peer).unwrap().rx.counts().noise_packets, noise as u64);
+}
+
+#[test]
+fn control_frames_and_packets_that_waited_leave_by_the_schedule() {
+    let (mut a, mut b) = noisy_nodes(true, byte(NoiseRatio::OneToOne, NoiseFiller::Full));
+    connect(&mut a, &mut b);
+    let mut sink = Packets::default();
+    receive(&mut b, &mut sink);
+    a.outbound.attend(at(0));
+    // a ping, as a heartbeat sends it
+    let mut out = Wire { socket: &a.socket, events: Vec::new() };
+    a.engine.handle(NOW, Input::Ping { peer: a.peer, token: 7 }, &mut out);
+    a.outbound.flush(|failure| panic!("{failure:?}"));
+    assert!(receive(&mut b, &mut sink).is_empty(), "control does not send it itself");
+    let (header, packet) = superpacket(200);
+    let cell = std::sync::Arc::clone(a.engine.cell(a.peer).unwrap());
+    assert_eq!(cell.waiting.push([&header[..], &packet].concat().into()), 0);
+    a.outbound.attend(at(100));
+    a.outbound.flush(|failure| panic!("{failure:?}"));
+    assert!(receive(&mut b, &mut sink).is_empty(), "both wait for their tick");
+    assert!(cell.waiting.pop().is_none());
+    let due = a.outbound.next_tick().unwrap();
+    assert!(due > at(100) && due <= at(100 + 1_252), "{due:?}");
+    tick(&mut a, due);
+    let seen = receive(&mut b, &mut sink);
+    assert!(seen.len() >= 2 && seen.iter().all(|seen| *seen == (FULL, 0, 1)), "{seen:?}");
+    assert!(sink.packets == packets_of(&header, &packet));
+    let counts = b.engine.cell(b.peer).unwrap().rx.counts();
+    assert_eq!(seen.len() as u64 - counts.noise_packets - counts.packets, 1, "the ping");
+    assert_eq!(cell.tx.counts().packets, 1, "the ping is no packet");
 }
 
 #[test]
