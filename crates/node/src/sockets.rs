@@ -67,7 +67,8 @@ impl Bound {
 /// One address with a socket for every worker.
 type Group = Vec<Arc<Socket>>;
 
-/// Binds everything that `listen` names, with a socket for each of `workers`.
+/// Binds everything that `listen` names, with a socket for each of `workers`; without `offload`
+/// datagrams go and come one by one.
 ///
 /// # Errors
 /// [`BindError`] names the address, the obstacle and the remedy; nothing stays bound.
@@ -75,9 +76,12 @@ pub(crate) fn bind(
     listen: &Listen,
     workers: usize,
     fwmark: Option<u32>,
+    offload: bool,
 ) -> Result<Bound, BindError> {
     let options = Options {
         fwmark,
+        gso: offload,
+        gro: offload,
         send_buffer: Some(SEND_BUFFER),
         recv_buffer: Some(RECV_BUFFER),
         dont_fragment: DontFragment::Probe,
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn any_free_port_is_the_same_for_both_families_and_all_workers() {
-        let bound = bind(&Listen::default(), 3, None).unwrap();
+        let bound = bind(&Listen::default(), 3, None, true).unwrap();
         assert_eq!(bound.sets.len(), 3);
         assert_ne!(bound.port(), 0);
         for socket in bound.sets.iter().flat_map(SocketSet::all) {
@@ -179,10 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn offload_is_left_alone_where_it_is_off() {
+        for offload in [true, false] {
+            let bound = bind(&Listen::default(), 2, None, offload).unwrap();
+            for socket in bound.sets.iter().flat_map(SocketSet::all) {
+                assert_eq!((socket.caps().gso(), socket.caps().gro()), (offload, offload));
+            }
+        }
+    }
+
+    #[test]
     fn a_port_that_is_in_use_is_refused_by_number() {
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = bind(&Listen(vec![ListenOn::Port(port)]), 2, None).unwrap_err();
+        let error = bind(&Listen(vec![ListenOn::Port(port)]), 2, None, true).unwrap_err();
         assert_eq!(error.fault(), BindFault::InUse);
         assert!(error.to_string().contains(&port.to_string()), "{error}");
     }
@@ -190,7 +204,8 @@ mod tests {
     #[test]
     fn further_addresses_of_a_family_only_receive() {
         let on = |text: &str| ListenOn::Address(text.parse().unwrap());
-        let bound = bind(&Listen(vec![on("127.0.0.1:0"), on("127.0.0.2:0")]), 1, None).unwrap();
+        let bound =
+            bind(&Listen(vec![on("127.0.0.1:0"), on("127.0.0.2:0")]), 1, None, true).unwrap();
         assert_eq!(bound.listen.len(), 2);
         assert_eq!(bound.sets[0].more.len(), 1);
         assert!(bound.sets[0].v6.is_none() && bound.handshake_v6.is_none());

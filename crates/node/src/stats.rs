@@ -28,7 +28,7 @@ impl Control {
             mtu: self.mtu,
             workers: u32::try_from(self.worker_count).unwrap_or(u32::MAX),
             offload: Offload {
-                tun: self.device.offload().tso,
+                tun: self.device.offload().tso && !self.device.has_given_up(),
                 udp_gso: all(bound, stadium_udp::Caps::gso),
                 udp_gro: all(bound, stadium_udp::Caps::gro),
             },

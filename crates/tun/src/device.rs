@@ -8,7 +8,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::claim::{self, Claim};
 use crate::error::CreateError;
-use crate::offload::Offload;
+use crate::offload::{Offload, Refused};
 use crate::queue::Queue;
 
 /// The most queues of a device (the kernel's `MAX_TAP_QUEUES`).
@@ -64,6 +64,7 @@ pub fn validate_name(name: &str) -> Result<(), CreateError> {
 pub struct Device {
     queues: Vec<Arc<Queue>>,
     offload: Offload,
+    refused: Arc<Refused>,
     ifindex: u32,
 }
 
@@ -124,8 +125,10 @@ impl Device {
         }
         // the queues keep the interface
         drop(claim);
-        let queues = devices.into_iter().map(|device| Arc::new(Queue::new(device, offload)));
-        Ok(Self { queues: queues.collect(), offload, ifindex })
+        let refused = Arc::new(Refused::default());
+        let queue = |device| Arc::new(Queue::new(device, offload, Arc::clone(&refused)));
+        let queues = devices.into_iter().map(queue).collect();
+        Ok(Self { queues, offload, refused, ifindex })
     }
 
     /// Returns the queues, to be shared with the workers; each must be read.
@@ -134,10 +137,16 @@ impl Device {
         &self.queues
     }
 
-    /// Returns what the kernel does for this device.
+    /// Returns what the kernel does for this device, without what was given up.
     #[must_use]
     pub fn offload(&self) -> Offload {
-        self.offload
+        self.refused.of(self.offload)
+    }
+
+    /// Tells whether offload that the kernel had granted was given up since.
+    #[must_use]
+    pub fn has_given_up(&self) -> bool {
+        self.refused.any()
     }
 
     /// Returns the index that the interface had when it was made.

@@ -2,13 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use stadium_packet::coalesce::{RUN_PACKETS_MAX, Run};
 use stadium_packet::vnet::{Gso, VnetError, VnetHdr};
 use tun_rs::SyncDevice;
 
 use crate::error::Fault;
-use crate::offload::Offload;
+use crate::offload::{Offload, Refused};
 
 /// The most slices of one write besides both headers.
 pub const MAX_SLICES: usize = 256;
@@ -32,6 +33,7 @@ const ATTEMPTS: usize = 8;
 pub struct Queue {
     device: Inner,
     offload: Offload,
+    refused: Arc<Refused>,
 }
 
 struct Inner(SyncDevice);
@@ -43,18 +45,24 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Queue {
-    pub(crate) fn new(device: SyncDevice, offload: Offload) -> Self {
-        Self { device: Inner(device), offload }
+    pub(crate) fn new(device: SyncDevice, offload: Offload, refused: Arc<Refused>) -> Self {
+        Self { device: Inner(device), offload, refused }
     }
 
     pub(crate) fn device(&self) -> &SyncDevice {
         &self.device.0
     }
 
-    /// Returns what the kernel does for this queue.
+    /// Returns what the kernel does for this queue, without what was given up.
     #[must_use]
     pub fn offload(&self) -> Offload {
-        self.offload
+        self.refused.of(self.offload)
+    }
+
+    /// Gives up superpackets of a kind for the whole device: the kernel granted them, refused one
+    /// ([`Fault::Refused`]), and took the same packets singly.
+    pub fn give_up(&self, gso: Gso) {
+        self.refused.note(gso);
     }
 
     /// Reads one superpacket into `buf`, which lends it until it is used again.

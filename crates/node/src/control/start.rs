@@ -165,14 +165,15 @@ async fn raise(
         tracing::warn!("{warning}");
     }
     let worker_count = settings::workers(&file);
-    let bound = sockets::bind(&file.interface.listen, worker_count, plan.fwmark)?;
+    let offload = file.interface.offload == AutoOff::Auto;
+    let bound = sockets::bind(&file.interface.listen, worker_count, plan.fwmark, offload)?;
     let port = bound.port();
     let post_down = plan.hooks(HookStage::PostDown, port);
     let up = async {
         system.run_hooks(&plan.hooks(HookStage::PreUp, port)).await?;
         let device = Device::create(&Options {
             queues: worker_count,
-            offload: file.interface.offload == AutoOff::Auto,
+            offload,
             ..Options::named(file.interface.name.as_str())
         })?;
         let applied = system.apply(plan.with_index(device.ifindex()), state).await?;

@@ -109,6 +109,7 @@ impl QueueSink {
                 Gso::UdpL4 => self.merge.udp = false,
                 _ => self.merge.tcp = false,
             }
+            self.queue.give_up(run.vnet.gso);
             self.degraded = true;
             tracing::warn!("the TUN device refuses joined packets: writing them one by one");
         }
