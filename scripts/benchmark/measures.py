@@ -8,8 +8,8 @@ import time
 from .lab import Failed, Meter
 
 BIG, SMALL = 1372, 100
-SWEEP_BIG = ("50M", "100M", "200M", "400M", "800M")
-SWEEP_SMALL = ("5M", "10M", "20M", "40M", "80M")
+SWEEP_BIG = ("100M", "200M", "400M", "800M", "1600M")
+SWEEP_SMALL = ("10M", "20M", "40M", "80M", "160M")
 
 
 def iperf(lab, seconds, *arguments, port=5201):

@@ -233,8 +233,8 @@ peer "{other}" {{ key "{keys[other][1]}"; remote {UNDERLAY[other]}:10000; }}
             lab.wait_for(side, "fastd")
 
 
-def all_tunnels(stadium, forwarder, reference=None):
-    """Every tunnel, by name; `stadium` and `forwarder` are programs."""
+def all_tunnels(stadium, forwarder, reference=None, before=None):
+    """Every tunnel, by name; `stadium`, `forwarder`, `reference` and `before` are programs."""
     tunnels = [
         Stadium("stadium", "Stadium, AES-256-GCM", stadium, document="ciphers: [aes-256-gcm]\n"),
         Stadium("stadium-chacha", "Stadium, ChaCha20-Poly1305", stadium, document="ciphers: [chacha20-poly1305]\n"),
@@ -256,4 +256,6 @@ def all_tunnels(stadium, forwarder, reference=None):
     ]
     if reference:
         tunnels.append(Forwarder("reference", "another forwarder, to check `forwarder` against", reference, "gso"))
+    if before:
+        tunnels.append(Stadium("stadium-before", "another build of Stadium, AES-256-GCM", before, document="ciphers: [aes-256-gcm]\n"))
     return {tunnel.name: tunnel for tunnel in tunnels}

@@ -22,6 +22,11 @@ use crate::inbound;
 use crate::notice::Notice;
 use crate::outbound::{self, EarlyPackets, Pipeline};
 
+/// Whether packets ask for noise at all: always, but in the build that `scripts/bench --instructions`
+/// compares with, to tell what noise costs where it is off.
+#[allow(unexpected_cfgs, reason = "no build of the program sets it")]
+pub(crate) const NOISE: bool = !cfg!(stadium_without_noise);
+
 /// The sockets of one worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SocketSet {

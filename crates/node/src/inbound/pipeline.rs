@@ -24,6 +24,7 @@ use super::counts::Counts;
 use super::profiles::Profiles;
 use super::sink::{Sink, merge_for};
 use crate::notice::{CONTROL_BYTES, NOTICES, Notice};
+use crate::workers::NOISE;
 
 /// Places in control's queue that handshakes leave to what is authenticated.
 const RESERVED: usize = NOTICES / 2;
@@ -237,7 +238,7 @@ impl Pipeline {
                 }
             }
             Ok(Frame::Keepalive) => group.frames += 1,
-            Ok(Frame::Noise) => {
+            Ok(Frame::Noise) if NOISE => {
                 group.noise += 1;
                 group.noise_bytes += plaintext.len() as u64;
             }
@@ -248,7 +249,7 @@ impl Pipeline {
                 self.tell(session, message, false, control);
             }
             // streams belong to users of the library; the tunnel has none to give them to
-            Ok(Frame::Stream) => {
+            Ok(Frame::Stream | Frame::Noise) => {
                 group.frames += 1;
                 self.counts.add(DropReason::NotAllowed);
             }
@@ -264,7 +265,7 @@ impl Pipeline {
             peer.rx.add(group.packets, group.bytes);
             session.note_payload();
         }
-        if group.noise > 0 {
+        if NOISE && group.noise > 0 {
             peer.rx.add_noise(group.noise, group.noise_bytes);
         }
         if group.frames > 0 {

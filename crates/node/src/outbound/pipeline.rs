@@ -16,7 +16,7 @@ use stadium_tun::Superpacket;
 use stadium_udp::{Failure, LocalAddr, OnFull, Path, TxBatch};
 
 use super::noise::Noisy;
-use crate::workers::SocketSet;
+use crate::workers::{NOISE, SocketSet};
 
 /// Bytes of the arena: more than the flush threshold and the longest superpacket together.
 const ARENA: usize = 384 * 1024;
@@ -110,7 +110,7 @@ impl Pipeline {
     /// Returns when [`Self::tick`] is due: never without a noisy peer.
     #[inline]
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.noisy.next()
+        if NOISE { self.noisy.next() } else { None }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -258,7 +258,7 @@ impl Pipeline {
         session: &Arc<TxSession>,
         endpoint: &Endpoint,
     ) -> Pushed {
-        let noise = session.noise();
+        let noise = if NOISE { session.noise() } else { None };
         // the flag of a partial checksum is readable, and noise has none
         let wanted = if session.takes_partial_checksum() && noise.is_none() {
             Checksum::Partial
@@ -321,7 +321,9 @@ impl Pipeline {
         let sent = batch.flush_with(sockets.senders(), OnFull::Drop, &mut report);
         if let Ok(sent) = sent {
             let dropped = &sent.dropped;
-            noisy.settle(dropped.full, sent.datagrams + dropped.total());
+            if NOISE {
+                noisy.settle(dropped.full, sent.datagrams + dropped.total());
+            }
             for (reason, count) in [
                 (DropReason::QueueFull, dropped.full),
                 (DropReason::TooLarge, dropped.too_large),
