@@ -22,7 +22,6 @@ SIOCETHTOOL, ETHTOOL_STXCSUM, IFNAMSIZ = 0x8946, 0x17, 16
 LIAR = r"""
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,14 +35,9 @@ static int is_set(const char *what) {
     return lies && strstr(lies, what);
 }
 
-static int refuse(const char *what, int error) {
-    char path[4096];
-    const char *dir = getenv("LIES_TOLD");
-    if (dir && strlen(dir) + strlen(what) + 2 < sizeof path) {
-        strcat(strcat(strcpy(path, dir), "/"), what);
-        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        if (fd >= 0) { if (write(fd, ".", 1)) {} close(fd); }
-    }
+static int refuse(const char *lie, int error) {
+    /* the log: a daemon that is confined opens no files */
+    if (write(2, lie, strlen(lie))) {}
     errno = error;
     return -1;
 }
@@ -54,7 +48,7 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
             struct msghdr *m = &messages[n].msg_hdr;
             for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
                 if (c->cmsg_level == 17 && c->cmsg_type == 103) {
-                    if (n == 0) return refuse("udp", EIO);
+                    if (n == 0) return refuse("lie about udp\n", EIO);
                     count = n;
                 }
             }
@@ -66,7 +60,7 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     /* a virtio-net header of ten bytes that asks for segmentation */
     if (is_set("tun") && count > 1 && parts[0].iov_len == 10 && ((const char *)parts[0].iov_base)[1])
-        return refuse("tun", EINVAL);
+        return refuse("lie about tun\n", EINVAL);
     return syscall(SYS_writev, fd, parts, count);
 }
 """
@@ -80,14 +74,12 @@ def liar(lab, node, *about):
     library = os.path.join(lab.dir, "liar.so")
     if not os.path.exists(library):
         shell.run(compiler, "-shared", "-fPIC", "-O1", "-x", "c", "-", "-o", library, stdin=LIAR)
-    told = os.path.join(node.dir, "lies")
-    os.makedirs(told, exist_ok=True)
 
     def count():
-        files = {each: os.path.join(told, each) for each in about}
-        return {each: os.path.getsize(path) if os.path.exists(path) else 0 for each, path in files.items()}
+        log = node.log()
+        return {each: log.count(f"lie about {each}\n") for each in about}
 
-    return {"LD_PRELOAD": library, "LIES": " ".join(about), "LIES_TOLD": told}, count
+    return {"LD_PRELOAD": library, "LIES": " ".join(about)}, count
 
 
 def send_run(host, target, port, segment, datagrams):
