@@ -7,7 +7,7 @@ from .observer import DATA, DOWN, UP
 from .settings import SETTINGS
 
 
-def analyse(collected, options, network=None):
+def analyse(collected, options):
     """Everything about one setting."""
     seed, short = options.seed, options.short
     kinds = {}
@@ -20,7 +20,7 @@ def analyse(collected, options, network=None):
     attacks = {}
     for kind, visits in kinds.items():
         if len({v.name for v in visits}) > 1:
-            attacks[kind] = attack_visits(visits, collected.window, options, network)
+            attacks[kind] = attack_visits(visits, collected.window, options)
     setting = SETTINGS[collected.setting]
     sizes, counts = np.unique(np.concatenate([v.seen["length"][v.seen["kind"] == DATA] for v in collected.visits]),
                               return_counts=True)
@@ -57,7 +57,7 @@ def apps(collected, pages, seed):
     return others + [dataset.Visit(classes.WEB, v.session, v.seen, v.measured) for v in chosen]
 
 
-def attack_visits(visits, window, options, network):
+def attack_visits(visits, window, options):
     seed, trees = options.seed, options.trees
     names, rows = features.names_and_rows(visits, window)
     labels = np.array([v.name for v in visits])
@@ -70,9 +70,6 @@ def attack_visits(visits, window, options, network):
         scored = classify.score(truth, guesses)
         by_family, top = classify.families(names, importance)
         found["attackers"][name] = {**scored, "families": by_family, "top": top}
-    if network:
-        truth, guesses = network.attack(visits, labels, window, seed)
-        found["attackers"]["network"] = classify.score(truth, guesses)
     best = max(found["attackers"], key=lambda name: found["attackers"][name]["accuracy"])
     found["best"] = {"attacker": best, **{k: found["attackers"][best][k] for k in ("accuracy", "low", "high", "visits", "mi_bits")}}
     # the side figures come from half as many trees, of the attacker that is usually best

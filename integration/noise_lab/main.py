@@ -42,7 +42,6 @@ def arguments():
     parser.add_argument("--data", help="folder of the visits (default: a new one, removed at the end)")
     parser.add_argument("--resume", action="store_true", help="go on with what --data holds already")
     parser.add_argument("--analyse-only", action="store_true", help="collect nothing")
-    parser.add_argument("--network", action="store_true", help="train the convolutional network too (needs jax)")
     parser.add_argument("--out", help="folder for the table, the figures and the plots")
     parser.add_argument("--stadium", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--relay", required=True, help=argparse.SUPPRESS)
@@ -106,9 +105,6 @@ def gather(options, plan, folder):
 
 
 def judge(options, plan, folder):
-    network = None
-    if options.network:
-        from . import network
     results = {}
     if not options.short:
         # the collection had normal priority, as it must be on time; this need not be
@@ -118,7 +114,7 @@ def judge(options, plan, folder):
         if collected is None:
             say(f"{name}: no visits")
             continue
-        results[name] = once(options, folder, collected, network)
+        results[name] = once(options, folder, collected)
         say(report.line(name, results[name]))
     if not results:
         sys.exit("noise-lab: nothing was collected")
@@ -137,9 +133,9 @@ def judge(options, plan, folder):
     return 0
 
 
-def once(options, folder, collected, network):
+def once(options, folder, collected):
     """The analysis of a setting, kept beside its visits: with the same visits and options it is not done again."""
-    key = [len(collected.visits), options.seed, options.trees, options.short, options.network, options.attackers]
+    key = [len(collected.visits), options.seed, options.trees, options.short, options.attackers]
     path = os.path.join(folder, f"analysis.{collected.setting.replace(':', '-')}.json")
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -147,7 +143,7 @@ def once(options, folder, collected, network):
         if kept["key"] == key:
             return kept["result"]
     # plain JSON types, the same whether kept or fresh
-    result = json.loads(json.dumps(analyse.analyse(collected, options, network)))
+    result = json.loads(json.dumps(analyse.analyse(collected, options)))
     with open(path + ".part", "w", encoding="utf-8") as out:
         json.dump({"key": key, "result": result}, out)
     os.replace(path + ".part", path)

@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from sklearn.metrics import roc_auc_score
 
 AROUND = 8
-MOST = 12_000
+MOST = 60_000
 JOBS = os.cpu_count()
 
 
@@ -72,7 +72,7 @@ def area(visits, seed):
     (train_x, train_y), (test_x, test_y) = (draw(parts[which], dice) for which in (False, True))
     if min(train_y.sum(), test_y.sum()) < 50 or min((1 - train_y).sum(), (1 - test_y).sum()) < 50:
         return None
-    boosting = HistGradientBoostingClassifier(max_iter=100, random_state=seed)
+    boosting = HistGradientBoostingClassifier(max_iter=150, random_state=seed)
     trees = ExtraTreesClassifier(100, min_samples_leaf=5, max_samples=0.5, bootstrap=True, random_state=seed, n_jobs=JOBS)
     areas = {}
     for name, model in (("boosting", boosting), ("extra trees", trees)):
