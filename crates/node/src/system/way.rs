@@ -174,7 +174,8 @@ mod tests {
         let way = system.way("127.0.0.1".parse().unwrap(), None).await.unwrap();
         assert!(way.local);
         assert!(way.index.is_some());
-        assert_eq!(way.table, 255);
+        // until somebody adds a rule the kernel keeps `local` in `main`, and may say either
+        assert!([254, 255].contains(&way.table), "{}", way.table);
         assert!(way.prefix.is_some_and(|prefix| prefix.contains(&way.source.unwrap())));
         if let Ok(way) = system.way("::1".parse().unwrap(), None).await {
             assert!(way.local);

@@ -36,6 +36,11 @@ fn holder(port: u16) -> Option<String> {
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
     for process in fs::read_dir("/proc").ok()?.flatten() {
+        // beside numbers there is `self`, which is one of them
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
         let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
         let has = files
             .flatten()
@@ -43,7 +48,7 @@ fn holder(port: u16) -> Option<String> {
             .any(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()));
         if has {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{} (pid {})", name.trim(), process.file_name().display()));
+            return Some(format!("{} (pid {pid})", name.trim()));
         }
     }
     None
@@ -71,7 +76,8 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let found = taken(&[address, "127.0.0.1:0".parse().unwrap()]);
         assert_eq!(found.len(), 1);
-        assert!(found[0].holder.as_ref().unwrap().contains(&format!("pid {}", std::process::id())));
+        let holder = found[0].holder.as_ref().unwrap();
+        assert!(holder.contains(&format!("(pid {})", std::process::id())), "{holder}");
         drop(socket);
         assert!(taken(&[address]).is_empty());
     }
