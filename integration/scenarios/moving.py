@@ -28,19 +28,53 @@ def move(lab, host, number):
 def roaming(lab, outer):
     a, b = lab.pair(outer=outer)
     traffic.must_reach(a.host, b.v4)
-    session = b.session(a)["id"]
     for number in (101, 102):
+        session = b.session(a)["id"]
         move(lab, a.host, number)
         reached, seconds = until("a reaches b from its new address", lambda: traffic.reaches(a.host, b.v4, wait=0.5), timeout=8)
         at_most(round(seconds, 1), 4, "seconds until a reached b again")
         until("b follows a", lambda: b.peer(a)["endpoint"] == a.endpoint(outer), timeout=5)
         traffic.must_reach(b.host, a.v4, "b to a at its new address")
         traffic.tcp_exchange(b.host, a.host, a.v6, size=1 << 20)
-    equal(b.session(a)["id"], session, "session id: roaming needs no handshake")
+        # nothing seen in the old network is seen in the new one: not after timers, at once
+        until("a new session", lambda s=session: b.session(a)["id"] != s, timeout=5)
+        equal(b.session(a)["id"], a.session(b)["id"], "session id at both sides")
 
 
-scenario("roaming", "a peer changes its IPv4 address; the session goes on at the new one", outer=4)(roaming)
-scenario("roaming-6", "a peer changes its IPv6 address; the session goes on at the new one", outer=6)(roaming)
+scenario("roaming", "a peer changes its IPv4 address: traffic goes on there, with a new session at once", outer=4)(roaming)
+scenario("roaming-6", "a peer changes its IPv6 address: traffic goes on there, with a new session at once", outer=6)(roaming)
+
+
+@scenario("endpoint-addresses", "a name with a dead IPv6 and a live IPv4 address: the next REQUEST goes to the other one")
+def endpoint_addresses(lab):
+    a, b = lab.node("a"), lab.node("b")
+    hosts = f"/etc/netns/{a.host.name}"
+    os.makedirs(hosts)
+    lab.on_close(lambda: shutil.rmtree(hosts, ignore_errors=True))
+    dead = f"fd77:{b.host.index}::dead"
+    with open(f"{hosts}/hosts", "w") as out:
+        out.write(f"127.0.0.1 localhost\n{dead} b.stadium.test\n{b.host.v4} b.stadium.test\n")
+    a.add_peer(b, endpoint=f"b.stadium.test:{PORT}")
+    b.add_peer(a, endpoint=None)
+    b.up()
+    a.up()
+    start = time.monotonic()
+    with capturing(lab.router, a.host.wire) as wire:
+        a.wait(timeout=10)
+        seconds = time.monotonic() - start
+        targets = [d.target for d in wire.datagrams if d.kind == "request" and not d.outgoing]
+    print(f"session after {seconds:.1f} s, REQUESTs to {targets}")
+    equal(sorted(set(targets[:2])), sorted({dead, b.host.v4}), "where the first two REQUESTs went")
+    at_most(round(seconds, 1), 3, "seconds until the session")
+    equal(a.peer(b)["endpoint"], b.endpoint(4), "the endpoint that is kept")
+    traffic.must_reach(a.host, b.v4)
+    # the live one goes silent and the other comes alive
+    address(b.host, "eth0", f"{dead}/64")
+    b.host.ip("addr", "del", f"{b.host.v4}/24", "dev", "eth0")
+    pinging = traffic.Pinging(a.host, b.v4, interval=0.2)
+    until("a finds b under its other address", lambda: a.peer(b)["endpoint"] == endpoint(dead, PORT)
+          and traffic.reaches(a.host, b.v4, wait=0.5), timeout=40, every=0.5)
+    pinging.stop()
 
 
 @scenario("roaming-port", "a NAT gives a peer another port in mid-session; the other side follows")

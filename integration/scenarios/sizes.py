@@ -1,9 +1,11 @@
 """Packets around the tunnel's limit, and interfaces of several MTUs."""
 
 from lab import traffic
+from lab.node import settle
 from lab.registry import scenario
-from lab.verdict import at_least, contains, equal, true
+from lab.verdict import at_least, contains, equal, true, until
 from lab.wire import capturing
+from scenarios.routing import lan
 
 IP_HEADER = {4: 20, 6: 40}
 OVERHEAD = 8 + 32  # UDP and DATA
@@ -78,3 +80,119 @@ def uneven(lab):
         traffic.tcp_exchange(a.host, b.host, target, size=2 << 20)
     at_least(a.drops()["too_large"], 2, "too_large drops at a, whose packets they were")
     equal(b.drops()["too_large"], 0, "too_large drops at b")
+
+
+@scenario("quiet", "a healthy node drops nothing: the kernel sends no questions of its own into the tunnel")
+def quiet(lab):
+    a, b = lab.pair()
+    for target in (b.v4, b.v6):
+        traffic.must_reach(a.host, target)
+    # the kernel would ask for routers after 0, 4 and 8 s
+    settle(9)
+    for node in (a, b):
+        equal({reason: count for reason, count in node.drops().items() if count}, {}, f"drops at {node.label}")
+        addresses = node.host.ip("-6", "-o", "addr", "show", "dev", "stadium0").out
+        equal(addresses.count("inet6"), 1, f"IPv6 addresses of {node.label}'s interface: {addresses}")
+
+
+def segment_sizes(wire):
+    """The largest segments that TCP connections on a wire announce when they open."""
+    found = []
+    for frame in wire.frames:
+        version = frame[0] >> 4
+        head = (frame[0] & 15) * 4 if version == 4 else 40
+        if (frame[9] if version == 4 else frame[6]) != 6 or not frame[head + 13] & 2:
+            continue
+        options = frame[head + 20:head + (frame[head + 12] >> 4) * 4]
+        at = 0
+        while at < len(options) and options[at]:
+            if options[at] == 1:
+                at += 1
+                continue
+            if options[at] == 2:
+                found.append(int.from_bytes(options[at + 2:at + 4], "big"))
+            at += options[at + 1]
+    return found
+
+
+@scenario("mss-clamp", "TCP of machines behind two gateways announces segments that fit the tunnel, both ways", limit=120)
+def mss_clamp(lab):
+    a, b = lab.node("a"), lab.node("b")
+    machine_a, machine_b = lan(lab, a, 1), lan(lab, b, 2)
+    a.add_peer(b, allowed=["192.168.2.0/24", "fd16:2::/64"])
+    b.add_peer(a, allowed=["192.168.1.0/24", "fd16:1::/64"])
+    before = a.host.snapshot(), b.host.snapshot()
+    a.up()
+    b.up()
+    a.wait()
+    mtu = a.status()["mtu"]
+
+    def announced(target):
+        with capturing(machine_a, "eth0") as at_a, capturing(machine_b, "eth0") as at_b:
+            traffic.tcp_exchange(machine_a, machine_b, target, size=1 << 20)
+            settle(0.2)
+        # of the two a machine sees, one is its own
+        return sorted(segment_sizes(at_a)), sorted(segment_sizes(at_b))
+
+    for target, headers in (("192.168.2.10", 40), ("fd16:2::10", 60)):
+        full, fits = 1500 - headers, mtu - headers
+        equal(announced(target), ([fits, full], [fits, full]), f"segments announced to {target}")
+    # one gateway is enough for both directions
+    b.config["interface"]["mss_clamp"] = "off"
+    b.reload()
+    equal(announced("192.168.2.10"), ([mtu - 40, 1460], [mtu - 40, 1460]), "segments with the clamp at one side")
+    a.config["interface"]["mss_clamp"] = "off"
+    a.reload()
+    equal(announced("192.168.2.10"), ([1460, 1460], [1460, 1460]), "segments without the clamp")
+    a.down()
+    b.down()
+    equal((a.host.snapshot(), b.host.snapshot()), before, "the namespaces after down")
+
+
+@scenario("mtu-black-hole", "a path that swallows large datagrams: the MTU follows with one line, and back when it heals", limit=150)
+def mtu_black_hole(lab):
+    # without offloads, so that the router judges datagrams and not runs of them
+    plain = {"offload": "off"}
+    a, b = lab.node("a", interface=plain), lab.node("b", interface={**plain, "mtu": 1440})
+    a.add_peer(b, heartbeat="1s")
+    b.add_peer(a)
+    hole = 1400
+    fits = hole - IP_HEADER[4] - OVERHEAD
+    lab.router.nft(f"table inet hole {{\nchain f {{\ntype filter hook forward priority 0;\nmeta length > {hole} drop\n}}\n}}")
+    environment = {"STADIUM_TEST_TIMERS": "rekey=5s"}
+    b.up(env=environment)
+    a.up(env=environment)
+    equal(a.status()["mtu"], 1440, "MTU before the first question")
+    a.wait(timeout=20)
+    until("the MTU fits the path", lambda: a.status()["mtu"] <= fits, timeout=40, every=0.2)
+    mtu = a.status()["mtu"]
+    at_least(mtu, fits - 8, "MTU that was found")
+    equal(a.host.mtu("stadium0"), mtu, "MTU of the interface")
+    for target, headers in ((b.v4, 28), (b.v6, 48)):
+        largest = traffic.ping(a.host, target, count=3, size=mtu - headers, dont_fragment=True)
+        equal(largest.received, 3, f"replies to the largest packet to {target}")
+    traffic.tcp_exchange(a.host, b.host, b.v4, size=2 << 20)
+    traffic.tcp_exchange(b.host, a.host, a.v6, size=2 << 20)
+    settle(6)
+    equal(a.log().count("black hole"), 1, "lines about the black hole")
+    # a fixed MTU is the operator's: it stays, and a line says what would fit
+    equal(b.status()["mtu"], 1440, "the fixed MTU of b")
+    until("b says so", lambda: "interface.mtu is 1440: set it to" in b.log(), timeout=40)
+    lab.router.nft("delete table inet hole")
+    until("the MTU is back", lambda: a.status()["mtu"] == 1440, timeout=30, every=0.3)
+    largest = traffic.ping(a.host, b.v4, count=3, size=1440 - 28, dont_fragment=True)
+    equal(largest.received, 3, "replies to the largest packet, the path healed")
+
+
+@scenario("mtu-clear-path", "a path that carries what it says keeps its MTU, and costs one ping a session")
+def mtu_clear_path(lab):
+    a, b = lab.pair()
+    with capturing(lab.router, a.host.wire) as wire:
+        a.down()
+        a.up()
+        a.wait()
+        settle(3)
+        full = [d for d in wire.of("data") if d.source == a.host.v4 and d.ip_length == 1500]
+    equal(len(full), 1, "datagrams of the full size in an idle session")
+    equal(a.status()["mtu"], 1440, "MTU")
+    true("black hole" not in a.log(), "no word of a black hole")

@@ -108,7 +108,10 @@ impl Control {
             tracing::warn!("own datagrams keep their mark {old_mark:#x}: {error}");
         }
         for operation in &done {
-            tracing::debug!("reload: {operation}");
+            tracing::debug!("reload: {}", operation.summary());
+        }
+        if mtu != self.mtu {
+            self.restart_path_search();
         }
         self.mtu = mtu;
         self.apply_to_engine(file);

@@ -56,20 +56,6 @@ pub(crate) fn warnings(file: &PeerFile) -> Vec<String> {
             ));
         }
     }
-    if !interface.dns.is_empty() {
-        warnings.push(
-            "interface.dns is not applied in this version: the system keeps its name servers; \
-             set them in hooks"
-                .to_owned(),
-        );
-    }
-    if interface.lan && file.has_default_route() {
-        warnings.push(
-            "interface.lan: on adds nothing in this version: networks that this machine has a \
-             route of their own for stay outside the tunnel, other private ranges go through it"
-                .to_owned(),
-        );
-    }
     if interface.stealth && interface.allow_open {
         warnings
             .push("interface.stealth excludes open handshakes: allow_open has no effect".into());
@@ -248,10 +234,8 @@ mod tests {
         assert_eq!(warnings(&parse("")), [""; 0]);
         let noisy = parse("noise: {ratio: \"1:1\", filler: full}\n");
         assert_eq!(warnings(&noisy), [""; 0]);
-        let file = parse("  dns: [10.7.0.1]\n  early_data: true\n");
-        let said = warnings(&file).join("\n");
-        assert!(said.contains("interface.dns"), "{said}");
-        assert!(!said.contains("early_data"), "{said}");
+        let in_force = "  dns: [10.7.0.1]\n  lan: on\n  mss_clamp: auto\n  early_data: true\n";
+        assert_eq!(warnings(&parse(in_force)), [""; 0]);
         let bob = stadium_proto::identity::SecretKey::from_seed([7; 32]).public();
         let peers = format!("peers: [{{public_key: {bob}, allowed_ips: [10.7.0.2/32]}}]\n");
         let noisy = format!("  early_data: true\nnoise: {{ratio: \"1:1\"}}\n{peers}");

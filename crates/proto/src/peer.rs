@@ -43,6 +43,16 @@ impl Endpoint {
     pub const fn to(remote: SocketAddr) -> Self {
         Self { remote, local: None }
     }
+
+    /// Tells whether what was sent to this node's address `local` is answered from there. Where
+    /// the routing table decides, or nobody knows, it counts as such.
+    #[must_use]
+    pub fn answers_from(&self, local: Option<IpAddr>) -> bool {
+        match (self.local, local) {
+            (Some(own), Some(local)) => own.ip == local,
+            _ => true,
+        }
+    }
 }
 
 /// Counts the traffic of one direction; inner IP packets, and noise apart.
@@ -413,12 +423,17 @@ impl PeerCell {
         }
     }
 
-    /// Tells whether a frame from `remote` should be shown to control as a sign of roaming;
+    /// Tells whether a frame from `remote` to this node's address `local` should be shown to control
+    /// as a sign of roaming, the peer's or this node's own;
     /// true at most every 50 ms a peer, so that a burst makes one notice.
     #[inline]
     #[must_use]
-    pub fn notices_move(&self, remote: SocketAddr, now: Instant) -> bool {
-        let same = self.endpoint.load().as_ref().is_some_and(|e| e.remote == remote);
+    pub fn notices_move(&self, remote: SocketAddr, local: Option<IpAddr>, now: Instant) -> bool {
+        let same = self
+            .endpoint
+            .load()
+            .as_ref()
+            .is_some_and(|e| e.remote == remote && e.answers_from(local));
         if same {
             return false;
         }

@@ -10,6 +10,9 @@ use stadium_proto::session::TxSession;
 
 use super::Control;
 
+/// REQUESTs without answer after which a peer with a session is looked for elsewhere.
+const PATIENCE: u32 = 3;
+
 impl Control {
     /// Handles everything that the engine's last calls left to do.
     pub(super) fn settle(&mut self) {
@@ -90,6 +93,7 @@ impl Control {
         match event {
             Event::HandshakeStarted { peer, attempt } => {
                 tracing::debug!(peer = self.book.label(peer), attempt, "handshake");
+                self.try_next_address(peer, attempt);
             }
             Event::SessionUp { peer, id, initiator } => {
                 if let Some(entry) = self.book.get_mut(peer) {
@@ -106,6 +110,7 @@ impl Control {
                 self.note_noise(peer);
                 self.drain_waiting(peer);
                 self.send_waiting_pings(peer);
+                self.ask_path(peer);
             }
             Event::CanSend { peer } => self.drain_waiting(peer),
             Event::SessionsEnded { peer } => {
@@ -123,10 +128,11 @@ impl Control {
                 let peer = self.book.label(peer);
                 tracing::debug!(peer, "a ticket for early data has come");
             }
-            Event::EndpointMoved { peer, endpoint } => {
-                let peer = self.book.label(peer);
+            Event::EndpointMoved { peer: id, endpoint } => {
+                let peer = self.book.label(id);
                 tracing::info!(peer, "the peer has moved to another address");
                 tracing::debug!(peer, endpoint = %endpoint.remote, "its new address");
+                self.ask_path(id);
             }
             Event::PeerClosed { peer, reason } => {
                 let why = match reason {
@@ -150,7 +156,11 @@ impl Control {
                 }
             }
             Event::Silent { peer } => self.handle_silence(peer),
-            Event::Pong { token, rtt, .. } => self.pings.answered(token, rtt),
+            Event::Pong { peer, token, rtt } => {
+                if !self.paths.answered(peer, token) {
+                    self.pings.answered(token, rtt);
+                }
+            }
             Event::PingLost { token, .. } => self.pings.lost(token),
         }
     }
@@ -177,6 +187,24 @@ impl Control {
             self.workers.wake();
         } else {
             self.drain.drain(cell, &mut entry.early, self.clock.instant());
+        }
+    }
+
+    /// Has the next REQUEST go to another address of a peer that has several, in the order of RFC
+    /// 8305 section 4. A session that was heard of lately stays where it is for two REQUESTs.
+    fn try_next_address(&mut self, peer: PeerId, attempt: u32) {
+        let Some(entry) = self.book.get(peer).filter(|entry| entry.addresses.len() > 1) else {
+            return;
+        };
+        let status = self.engine.peer_status(peer, self.clock.instant());
+        let has_session = status.is_some_and(|status| status.session.is_some());
+        if has_session && attempt < PATIENCE {
+            return;
+        }
+        let current =
+            self.engine.cell(peer).and_then(|cell| cell.endpoint()).map(|endpoint| endpoint.remote);
+        if let Some(remote) = entry.after(current) {
+            self.handle(Input::NextAddress { peer, remote });
         }
     }
 

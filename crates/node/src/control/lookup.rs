@@ -102,13 +102,9 @@ impl Control {
                 entry.end_lookup(Some(addresses), now);
                 let cell = self.engine.cell(peer);
                 let current = cell.and_then(|cell| cell.endpoint()).map(|e| e.remote);
-                let up = self
-                    .engine
-                    .peer_status(peer, now)
-                    .is_some_and(|status| status.session.is_some());
                 let Some(entry) = self.book.get(peer) else { return };
-                // a session that works stays where it is
-                let stay = up && current.is_some_and(|c| entry.addresses.contains(&c));
+                // each REQUEST goes to the next of them anyhow
+                let stay = current.is_some_and(|c| entry.addresses.contains(&c));
                 if let Some(remote) = entry.after(current).filter(|_| !stay) {
                     tracing::debug!(peer = entry.label, %remote, "an address of its name is tried");
                     self.handle(Input::Endpoint { peer, remote });

@@ -14,6 +14,7 @@
 //! | `lookup` | endpoint names |
 //! | `network` | what happens to the network outside |
 //! | `server`, `requests` | the control socket |
+//! | `paths` | how large a packet each path carries |
 //! | `feed` | events for subscribers |
 //! | `scrape` | metrics over HTTP |
 //! | `pings` | heartbeats that callers wait for |
@@ -25,6 +26,7 @@ mod feed;
 mod lookup;
 mod network;
 mod outbox;
+mod paths;
 mod pings;
 mod requests;
 mod scrape;
@@ -56,6 +58,7 @@ use feed::Feed;
 use lookup::Lookups;
 use network::{Network, Outside};
 pub(crate) use outbox::Outbox;
+use paths::Paths;
 use pings::Pings;
 use server::Command;
 pub(crate) use start::{Way, prospect, start};
@@ -92,6 +95,7 @@ pub(crate) struct Control {
     lookups: Lookups,
     network: Network,
     pings: Pings,
+    paths: Paths,
     feed: Feed,
     scraped: Option<TcpListener>,
     /// When the interface goes down again unless somebody confirms it.
@@ -113,6 +117,8 @@ enum Turn {
     Lookup(lookup::Found),
     Outside(Outside),
     Hook(Result<(), SystemError>),
+    /// What paths carry is to be followed up.
+    Paths,
     /// A sign of life is due.
     Watchdog,
     /// Nobody has confirmed the interface.
@@ -183,6 +189,7 @@ impl Control {
                 found = self.lookups.next() => Turn::Lookup(found),
                 outside = self.network.next() => Turn::Outside(outside),
                 result = finished(&mut hooks) => Turn::Hook(result),
+                () = passes(self.paths.due()) => Turn::Paths,
                 () = ticks(&mut watchdog) => Turn::Watchdog,
                 () = passes(self.confirm_by) => Turn::Unconfirmed,
             };
@@ -231,6 +238,7 @@ impl Control {
                     )));
                     stop = true;
                 }
+                Turn::Paths => self.paths_due().await,
                 Turn::Lookup(found) => self.handle_lookup(found),
                 Turn::Outside(outside) => {
                     if let Err(error) = self.handle_outside(outside).await {

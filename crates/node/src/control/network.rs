@@ -44,6 +44,8 @@ pub(super) struct Network {
     known: HashSet<(u32, IpNet)>,
     /// Whether our interface was up when last heard of.
     up: bool,
+    /// Whether the packet filter may be gone: without privilege it cannot be looked at.
+    filter_lost: bool,
     renew_at: Option<Instant>,
     renewed: Option<Instant>,
     repair_at: Option<Instant>,
@@ -56,6 +58,7 @@ impl Network {
             events,
             known: facts.addresses.iter().map(|fact| (fact.index, fact.address)).collect(),
             up: true,
+            filter_lost: false,
             renew_at: None,
             renewed: None,
             repair_at: None,
@@ -191,6 +194,12 @@ impl Control {
                 }
             }
             NetworkEvent::RuleChanged { .. } => self.network.plan_renewal(),
+            NetworkEvent::FilterRemoved => {
+                if self.applied.plan().has_filter() {
+                    self.network.filter_lost = true;
+                    self.network.plan_repair();
+                }
+            }
             NetworkEvent::Lost => {
                 self.network.plan_renewal();
                 self.network.plan_repair();
@@ -199,8 +208,9 @@ impl Control {
         Ok(())
     }
 
-    /// Has every peer hear from us over the network as it is now: sessions roam and need no
-    /// handshake for it, handshakes that are under way go on at once.
+    /// Has every peer hear from us over the network as it is now. Sessions roam by a ping and need
+    /// no handshake for it; where the way to a peer has changed there is one all the same, at once,
+    /// so that the indices seen in one network are not seen in the next.
     fn renew_paths(&mut self) {
         let now = self.clock.instant();
         let peers: Vec<PeerId> = self.book.iter().map(|(id, _)| id).collect();
@@ -214,11 +224,11 @@ impl Control {
             }
             if status.session.is_some() {
                 self.handle(Input::Ping { peer, token: Pings::OUR_OWN });
-                told += 1;
-            } else if status.state == PeerState::Handshaking {
-                self.handle(Input::Endpoint { peer, remote: endpoint.remote });
-                told += 1;
+            } else if status.state != PeerState::Handshaking {
+                continue;
             }
+            self.handle(Input::PathChanged(peer));
+            told += 1;
         }
         if told > 0 {
             tracing::info!(peers = told, "the network has changed: peers hear from us");
@@ -233,10 +243,23 @@ impl Control {
 
     /// Puts back what others have removed.
     async fn repair(&mut self) {
+        if std::mem::take(&mut self.network.filter_lost) {
+            match self.system.set_filter_again(&self.applied).await {
+                Ok(Some(filter)) => tracing::warn!(
+                    "somebody may have undone it, it is done again: {}",
+                    filter.summary()
+                ),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("cannot put back what others removed: {error}"),
+            }
+        }
         match self.system.repair(&self.applied).await {
             Ok(missing) => {
                 for operation in missing {
-                    tracing::warn!("somebody had undone it, it is done again: {operation}");
+                    tracing::warn!(
+                        "somebody had undone it, it is done again: {}",
+                        operation.summary()
+                    );
                 }
             }
             Err(error) => tracing::warn!("cannot put back what others removed: {error}"),

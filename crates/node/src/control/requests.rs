@@ -111,6 +111,7 @@ impl Control {
     /// Forgets a peer that is removed.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.book.remove(peer);
+        self.paths.forget(peer);
     }
 
     /// Takes what the file in force says of peers, and looks up the names that are new.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use stadium_config::{AutoOff, Endpoint, Mtu, PeerFile};
+use stadium_config::{AutoOff, Endpoint, Mtu, PeerFile, Routes, Switch};
 use stadium_proto::engine::{Change, Engine};
 use stadium_proto::identity::Identity;
 use stadium_proto::timers::Timers;
@@ -22,6 +22,7 @@ use super::feed::Feed;
 use super::lookup::Lookups;
 use super::network::Network;
 use super::outbox::Outbox;
+use super::paths::Paths;
 use super::pings::Pings;
 use super::{Control, scrape, server};
 use crate::alarm::Alarm;
@@ -109,19 +110,35 @@ pub(crate) async fn start(file: PeerFile, way: Way<'_>) -> Result<Control, RunEr
     let system = System::connect()?;
     let name = file.interface.name.to_string();
     let socket = settings::absolute(&file.control.socket);
-    let (mut state, cleared) = system.claim(&StateFile::path_for(&socket), &name).await?;
+    let path = StateFile::path_for(&socket);
+    let (mut state, cleared) = system.claim(&path, &name, starts_closed(&file)).await?;
     for line in cleared {
         tracing::warn!("a killed daemon of {name} had left something: {line}");
     }
     match raise(&system, file, way, socket, &mut state).await {
         Ok(raised) => Ok(raised.into_control(system, state)),
         Err(error) => {
-            if let Err(error) = state.remove() {
+            if state.holds_something() {
+                tracing::warn!(
+                    "what a killed daemon of {name} left holds on: nothing leaves beside the \
+                     tunnel until `stadium up {name}` or `stadium down {name}`"
+                );
+            } else if let Err(error) = state.remove() {
                 tracing::warn!("while undoing the start: {error}");
             }
             Err(error)
         }
     }
+}
+
+/// Whether the packet filter that a killed daemon left may stay until the new one stands: there
+/// will be one, and no name has to be looked up before.
+fn starts_closed(file: &PeerFile) -> bool {
+    let named = |peer: &stadium_config::Peer| matches!(peer.endpoint, Some(Endpoint::Name { .. }));
+    file.has_default_route()
+        && file.interface.routes == Routes::Auto
+        && file.interface.kill_switch != Switch::Off
+        && !file.peers.iter().any(named)
 }
 
 /// A node that stands, but for what [`start`] holds.
@@ -342,6 +359,7 @@ impl Raised {
             lookups: Lookups::new(),
             network: open.network,
             pings: Pings::default(),
+            paths: Paths::default(),
             feed,
             scraped: open.scraped,
             confirm_by: None,

@@ -34,6 +34,13 @@ impl Bounds {
             },
             // they carry our protocol number: nobody else's is touched
             Operation::AddRule(_) | Operation::RemoveRule(_) => true,
+            // the table and the name servers of its own interface, under its name
+            Operation::SetFilter(filter) => filter.interface == self.link.name,
+            Operation::RemoveFilter(interface) | Operation::RestoreDns { interface, .. } => {
+                *interface == self.link.name
+            }
+            Operation::SetDns(dns) => dns.interface == self.link.name,
+            Operation::HonourMarks | Operation::IgnoreMarks => true,
             Operation::RunHook(hook) => self.hooks.iter().any(|known| {
                 (known.stage, &known.command) == (hook.stage, &hook.command)
                     && known.environment.interface == hook.environment.interface
@@ -45,7 +52,7 @@ impl Bounds {
         }
         Err(SystemError::new(
             ErrorKind::Permission,
-            format!("the privileged helper of {} does not {operation}", self.link),
+            format!("the privileged helper of {} does not {}", self.link, operation.summary()),
         )
         .with_remedy("stop the daemon and start it again with what it shall do"))
     }

@@ -2,6 +2,7 @@
 //!
 //! The order is that of `protocol.md` §6: tag, replay, inner type, source address.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -274,7 +275,10 @@ impl Pipeline {
         if group.frames + group.noise > 0 && !session.is_confirmed() {
             self.tell(session, message, false, &[]);
         }
-        if group.highest && session.is_current() && peer.notices_move(message.remote, now) {
+        if group.highest
+            && session.is_current()
+            && peer.notices_move(message.remote, local_ip(message), now)
+        {
             self.tell(session, message, true, &[]);
         }
     }
@@ -324,6 +328,10 @@ fn carry_ecn(packet: &mut [u8], outer: u8) -> bool {
     let Some(mark) = Ecn::decapsulate(Ecn::of(tos), Ecn::of(outer)) else { return false };
     let marked = mark.on(tos);
     marked == tos || set_tos(packet, marked).is_ok()
+}
+
+fn local_ip(message: &Message) -> Option<IpAddr> {
+    message.local.map(|local| local.ip)
 }
 
 fn local_of(message: &Message) -> Option<LocalAddress> {

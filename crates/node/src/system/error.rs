@@ -109,6 +109,8 @@ impl Errno {
     pub(crate) const NODEV: Self = Self::of(rustix::io::Errno::NODEV);
     pub(crate) const OPNOTSUPP: Self = Self::of(rustix::io::Errno::OPNOTSUPP);
     pub(crate) const AFNOSUPPORT: Self = Self::of(rustix::io::Errno::AFNOSUPPORT);
+    pub(crate) const INVAL: Self = Self::of(rustix::io::Errno::INVAL);
+    pub(crate) const PROTONOSUPPORT: Self = Self::of(rustix::io::Errno::PROTONOSUPPORT);
     pub(crate) const ADDRNOTAVAIL: Self = Self::of(rustix::io::Errno::ADDRNOTAVAIL);
     pub(crate) const IO: Self = Self::of(rustix::io::Errno::IO);
     pub(crate) const TIMEDOUT: Self = Self::of(rustix::io::Errno::TIMEDOUT);

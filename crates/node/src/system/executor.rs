@@ -11,8 +11,10 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
 
+use super::dns::{self, Resolver};
 use super::error::{Errno, ErrorKind, SystemError};
-use super::facts::{Facts, LinkFact};
+use super::facts::{Facts, LinkFact, SRC_VALID_MARK};
+use super::filter;
 use super::hooks::HOOK_TIMEOUT;
 use super::mtu::auto_mtu;
 use super::netlink::{Netlink, question_failed};
@@ -190,7 +192,13 @@ impl System {
             },
             Operation::SetUp(link) => match netlink.link_by_index(link.index).await {
                 Ok(Some(before)) if before.up => return Ok(None),
-                Ok(Some(_)) => netlink.set_up(link.index, true).await.map(|()| operation.inverse()),
+                Ok(Some(_)) => {
+                    if let Err(errno) = netlink.no_link_local(link.index).await {
+                        // there may be no IPv6 at all
+                        tracing::debug!("{link} keeps IPv6 addresses of the kernel's: {errno}");
+                    }
+                    netlink.set_up(link.index, true).await.map(|()| operation.inverse())
+                }
                 Ok(None) => Err(Errno::NODEV),
                 Err(errno) => Err(errno),
             },
@@ -213,6 +221,14 @@ impl System {
                     .map(|()| None)
                     .map_err(|error| SystemError::from_io(operation, &error));
             }
+            Operation::SetFilter(filter) => filter::set(filter).map(|()| operation.inverse()),
+            Operation::RemoveFilter(interface) => absent_is_done(filter::remove(interface)),
+            Operation::HonourMarks => write_setting("1").map(|()| operation.inverse()),
+            Operation::IgnoreMarks => write_setting("0").map(|()| None),
+            Operation::SetDns(dns) => return dns.set().await.map(|()| operation.inverse()),
+            Operation::RestoreDns { interface, resolver } => {
+                return dns::restore(interface, *resolver).await.map(|()| None);
+            }
             Operation::RunHook(hook) => return hook.run(HOOK_TIMEOUT).await.map(|()| None),
         };
         outcome.map_err(|errno| explain(operation, errno))
@@ -221,20 +237,31 @@ impl System {
     /// Claims an interface for this process: refuses while a daemon runs it, clears what a killed
     /// one left, writes the state file. Also returns a line for everything that was cleared.
     ///
+    /// With `keep_filter` the packet filter of a killed daemon stays until [`System::apply`] puts
+    /// a new one in its place: between the two nothing leaks.
+    ///
     /// # Errors
     /// [`ErrorKind::Running`], or the failure to clear or to write.
     pub async fn claim(
         &self,
         path: &Path,
         interface: &str,
+        keep_filter: bool,
     ) -> Result<(StateFile, Vec<String>), SystemError> {
         let lock = state::lock_folder(path)?;
+        let mut kept = Vec::new();
         let cleared = match state::find(path)? {
             Found::Nothing => Vec::new(),
             Found::Alive(state) => return Err(state::running(&state)),
-            Found::Dead(state) => self.clear(path, state).await?,
+            Found::Dead(mut state) => {
+                if keep_filter && state::is_here(&state) {
+                    let ours = Operation::RemoveFilter(interface.to_owned());
+                    kept = state.undo.extract_if(.., |undo| *undo == ours).collect();
+                }
+                self.clear(path, state).await?
+            }
         };
-        let file = StateFile::create(path, interface)?;
+        let file = StateFile::create(path, interface, kept)?;
         drop(lock);
         Ok((file, cleared))
     }
@@ -265,7 +292,14 @@ impl System {
         if state::is_here(&state) {
             for undo in state.undo.iter().rev() {
                 // Only removals of our own kinds: the file is data, not a script.
-                if matches!(undo, Operation::RemoveRule(_) | Operation::RemoveRoute(_)) {
+                if matches!(
+                    undo,
+                    Operation::RemoveRule(_)
+                        | Operation::RemoveRoute(_)
+                        | Operation::RemoveFilter(_)
+                        | Operation::RestoreDns { .. }
+                        | Operation::IgnoreMarks
+                ) {
                     self.execute(undo).await?;
                     cleared.push(undo.to_string());
                 }
@@ -327,9 +361,7 @@ impl System {
     pub async fn take_down(&self, mut applied: Applied, state: &mut StateFile) -> Vec<SystemError> {
         if !self.is_here(&applied.plan.link).await {
             // Another interface may have the index by now. Routes and rules name themselves ours.
-            applied.done.retain(|step| {
-                matches!(step.operation, Operation::AddRoute(_) | Operation::AddRule(_))
-            });
+            applied.done.retain(|step| device(&step.operation).is_none());
         }
         self.retreat(applied.done, state).await
     }
@@ -369,8 +401,20 @@ impl System {
             .filter(|operation| !present.contains(operation))
             .cloned()
             .partition(|o| !matches!(o, Operation::AddRoute(_) | Operation::AddRule(_)));
-        let gone: Vec<Step> =
-            applied.done.iter().filter(|step| !wanted.contains(&step.operation)).cloned().collect();
+        let replaced: Vec<Operation> = applied
+            .done
+            .iter()
+            .map(|step| &step.operation)
+            .filter(|old| first.iter().any(|new| new.replaces(old)))
+            .cloned()
+            .collect();
+        let gone: Vec<Step> = applied
+            .done
+            .iter()
+            .filter(|step| !wanted.contains(&step.operation))
+            .filter(|step| !replaced.contains(&step.operation))
+            .cloned()
+            .collect();
         let (addresses, routes): (Vec<Step>, Vec<Step>) =
             gone.into_iter().partition(|s| matches!(s.operation, Operation::AddAddress { .. }));
         let (early, late): (Vec<Step>, Vec<Step>) =
@@ -392,7 +436,7 @@ impl System {
         .await;
         if let Err(error) = outcome {
             self.retreat(added, state).await;
-            for operation in removed.iter().rev() {
+            for operation in removed.iter().rev().chain(&replaced) {
                 state.before(operation)?;
                 if let Err(error) = self.execute(operation).await {
                     tracing::warn!("while restoring what stood: {error}");
@@ -405,15 +449,15 @@ impl System {
         executed.extend(added.iter().map(|step| step.operation.clone()));
         let removed: HashSet<Operation> = removed.into_iter().collect();
         applied.done.retain(|step| !removed.contains(&step.operation));
-        // A new MTU replaces the old one, but what was before both is what taking down restores.
-        let old_mtu =
-            applied.done.iter().position(|step| matches!(step.operation, Operation::SetMtu { .. }));
+        // What replaces an old step takes its place, and what was before both is what taking down
+        // restores.
         for step in added {
-            match (&step.operation, old_mtu) {
-                (Operation::SetMtu { .. }, Some(at)) => {
-                    applied.done[at].operation = step.operation;
+            match applied.done.iter_mut().find(|old| step.operation.replaces(&old.operation)) {
+                Some(old) => old.operation = step.operation,
+                None if matches!(step.operation, Operation::SetFilter(_)) => {
+                    applied.done.insert(0, step);
                 }
-                _ => applied.done.push(step),
+                None => applied.done.push(step),
             }
         }
         applied.plan = new;
@@ -451,6 +495,21 @@ impl System {
         Ok(missing)
     }
 
+    /// Sets the packet filter of `applied` once more, if it has one; returns what was done.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn set_filter_again(
+        &self,
+        applied: &Applied,
+    ) -> Result<Option<Operation>, SystemError> {
+        let operations = &applied.plan.operations;
+        let filter = operations.iter().find(|o| matches!(o, Operation::SetFilter(_)));
+        let Some(filter) = filter else { return Ok(None) };
+        self.execute(filter).await?;
+        Ok(Some(filter.clone()))
+    }
+
     /// Lists what a plan wants and the system lacks.
     ///
     /// # Errors
@@ -474,6 +533,11 @@ impl System {
                 ours.contains(&route.destination) && facts.has_route(route)
             }
             Operation::AddRule(rule) => facts.rules.iter().any(|r| r.is(rule)),
+            Operation::HonourMarks => facts.marks_honoured,
+            Operation::SetDns(dns) if dns.resolver == Resolver::File => {
+                dns::is_ours(&dns.interface)
+            }
+            Operation::SetFilter(filter) => filter::has_table(&filter.interface) != Some(false),
             _ => true,
         };
         Ok(plan.operations.iter().filter(|operation| !is_there(operation)).cloned().collect())
@@ -569,6 +633,12 @@ impl System {
     }
 }
 
+/// Writes the setting that lets reverse-path checks see marks.
+fn write_setting(value: &str) -> Result<(), Errno> {
+    std::fs::write(SRC_VALID_MARK, value)
+        .map_err(|error| error.raw_os_error().map_or(Errno::IO, Errno))
+}
+
 /// Counts the removal of what is gone as done.
 fn absent_is_done(outcome: Result<(), Errno>) -> Result<Option<Operation>, Errno> {
     match outcome {
@@ -613,7 +683,7 @@ fn blocks(old: &Operation, new: &[Operation]) -> bool {
 
 /// Says what a failed operation means.
 fn explain(operation: &Operation, errno: Errno) -> SystemError {
-    let error = SystemError::from_errno(operation, errno);
+    let error = SystemError::from_errno(operation.summary(), errno);
     match (operation, errno) {
         (Operation::AddAddress { link, address }, Errno::PERM | Errno::ACCESS)
             if Family::of(address.addr()) == Family::V6 && ipv6_is_off(&link.name) =>

@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 
+use super::dns::Resolver;
 use super::error::SystemError;
+use super::filter;
 use super::netlink::{Netlink, question_failed};
 use super::operation::{Family, Link, Route, Rule, RuleKind, TABLE_MAIN, Target};
 
@@ -118,6 +120,12 @@ pub struct Facts {
     pub without_ipv6: Vec<u32>,
     /// Whether an interface drops what would not return the way it came (`rp_filter` 1).
     pub strict_reverse_path: bool,
+    /// Whether such checks see marks already (`src_valid_mark`).
+    pub marks_honoured: bool,
+    /// Whether the kernel has nf_tables, as far as can be told.
+    pub nftables: bool,
+    /// Who manages the name servers.
+    pub resolver: Resolver,
 }
 
 /// The kernel's table of its own addresses.
@@ -138,7 +146,19 @@ impl Facts {
         let ipv6 = std::path::Path::new("/proc/thread-self/net/if_inet6").exists();
         let without_ipv6 = without_ipv6(&links);
         let strict_reverse_path = strict_reverse_path(&links);
-        Ok(Self { links, addresses, routes, rules, ipv6, without_ipv6, strict_reverse_path })
+        let nftables = filter::is_available();
+        Ok(Self {
+            links,
+            addresses,
+            routes,
+            rules,
+            ipv6,
+            without_ipv6,
+            strict_reverse_path,
+            marks_honoured: marks_honoured(),
+            nftables,
+            resolver: Resolver::detect(),
+        })
     }
 
     /// The name of an interface, for messages.
@@ -186,6 +206,13 @@ fn strict_reverse_path(links: &[LinkFact]) -> bool {
     };
     let all = setting("all");
     links.iter().filter(|l| l.link.name != "lo").any(|l| setting(&l.link.name).max(all) == 1)
+}
+
+/// Where the kernel keeps whether reverse-path checks see marks.
+pub(super) const SRC_VALID_MARK: &str = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
+
+fn marks_honoured() -> bool {
+    std::fs::read_to_string(SRC_VALID_MARK).is_ok_and(|text| text.trim() == "1")
 }
 
 #[cfg(test)]

@@ -16,9 +16,11 @@
 //! | down | [`System::take_down`], [`StateFile::remove`] |
 //! | down after a kill | [`System::clear_leftovers`] |
 
+mod dns;
 mod error;
 mod executor;
 mod facts;
+mod filter;
 mod hooks;
 mod mtu;
 mod netlink;
@@ -30,9 +32,11 @@ mod state;
 mod watch;
 mod way;
 
+pub use dns::{Dns, Resolver};
 pub use error::{ErrorKind, SystemError};
 pub use executor::{Applied, Leftovers, System};
 pub use facts::{AddressFact, Facts, LinkFact, RouteFact, RuleFact};
+pub use filter::{Filter, KillSwitch};
 pub use hooks::{HOOK_TIMEOUT, Hook, HookEnvironment, HookStage};
 pub use mtu::{LEAST_MTU, UNKNOWN_PATH_MTU, auto_mtu, inner_mtu};
 pub use operation::{

@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
     RouteType,
@@ -136,6 +138,16 @@ impl Netlink {
         message.header.index = index;
         message.header.change_mask = LinkFlags::Up;
         message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        self.change(RouteNetlinkMessage::SetLink(message), 0).await
+    }
+
+    /// Has the kernel make no IPv6 addresses for a link by itself.
+    pub(super) async fn no_link_local(&self, index: u32) -> Result<(), Errno> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let inet6 = AfSpecUnspec::Inet6(vec![none]);
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![inet6]));
         self.change(RouteNetlinkMessage::SetLink(message), 0).await
     }
 

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::dns::{Dns, Resolver};
+use super::filter::{Filter, table_name};
 use super::hooks::Hook;
 
 /// The routing protocol number that marks routes and rules as ours (`ip route show proto 151`).
@@ -170,7 +172,8 @@ pub enum Operation {
         /// Bytes.
         mtu: u32,
     },
-    /// Sets an interface up.
+    /// Sets an interface up, and has the kernel give it no IPv6 address of its own making: from
+    /// there it would send questions for routers and groups that belong to no peer.
     SetUp(Link),
     /// Sets an interface down.
     SetDown(Link),
@@ -198,6 +201,23 @@ pub enum Operation {
     AddRule(Rule),
     /// Removes a policy rule of ours.
     RemoveRule(Rule),
+    /// Sets the packet filter of an interface, in place of the one that stands.
+    SetFilter(Box<Filter>),
+    /// Removes the packet filter of the interface of that name.
+    RemoveFilter(String),
+    /// Has reverse-path checks see marks (`net.ipv4.conf.all.src_valid_mark`).
+    HonourMarks,
+    /// Has reverse-path checks see no marks, as was before.
+    IgnoreMarks,
+    /// Sets the machine's name servers.
+    SetDns(Box<Dns>),
+    /// Has the name servers as they were before.
+    RestoreDns {
+        /// The interface's name.
+        interface: String,
+        /// Who was told.
+        resolver: Resolver,
+    },
     /// Runs a hook of the peer file.
     RunHook(Hook),
 }
@@ -215,7 +235,30 @@ impl Operation {
             Self::AddRoute(route) => Some(Self::RemoveRoute(route.clone())),
             Self::AddRule(rule) => Some(Self::RemoveRule(*rule)),
             Self::SetUp(link) => Some(Self::SetDown(link.clone())),
+            Self::SetFilter(filter) => Some(Self::RemoveFilter(filter.interface.clone())),
+            Self::HonourMarks => Some(Self::IgnoreMarks),
+            Self::SetDns(dns) => {
+                Some(Self::RestoreDns { interface: dns.interface.clone(), resolver: dns.resolver })
+            }
             _ => None,
+        }
+    }
+
+    /// The operation on one line, for errors and logs.
+    pub fn summary(&self) -> String {
+        let text = self.to_string();
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Whether this operation takes the place of `other`, rather than standing beside it.
+    pub fn replaces(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::SetMtu { link, .. }, Self::SetMtu { link: old, .. }) => link == old,
+            (Self::SetFilter(new), Self::SetFilter(old)) => new.interface == old.interface,
+            (Self::SetDns(new), Self::SetDns(old)) => {
+                (&new.interface, new.resolver) == (&old.interface, old.resolver)
+            }
+            _ => false,
         }
     }
 
@@ -225,7 +268,7 @@ impl Operation {
     /// routes into the interface vanish by themselves, in every table.
     pub fn outlives_process(&self) -> bool {
         match self {
-            Self::AddRule(_) => true,
+            Self::AddRule(_) | Self::SetFilter(_) | Self::SetDns(_) | Self::HonourMarks => true,
             Self::AddRoute(route) => route.target == Target::Unreachable,
             _ => false,
         }
@@ -247,6 +290,16 @@ impl fmt::Display for Operation {
             Self::RemoveRoute(route) => write!(f, "remove route {route}"),
             Self::AddRule(rule) => write!(f, "add rule {rule}"),
             Self::RemoveRule(rule) => write!(f, "remove rule {rule}"),
+            Self::SetFilter(filter) => write!(f, "set {filter}"),
+            Self::RemoveFilter(interface) => {
+                write!(f, "remove nftables table inet {}", table_name(interface))
+            }
+            Self::HonourMarks => f.write_str("set net.ipv4.conf.all.src_valid_mark 1"),
+            Self::IgnoreMarks => f.write_str("set net.ipv4.conf.all.src_valid_mark 0"),
+            Self::SetDns(dns) => write!(f, "set {dns}"),
+            Self::RestoreDns { interface, resolver } => {
+                write!(f, "put back the name servers from before {interface} by {resolver}")
+            }
             Self::RunHook(hook) => write!(f, "{hook}"),
         }
     }

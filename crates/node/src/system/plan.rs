@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use stadium_config::{Fwmark, Hooks, Routes};
+use stadium_config::{AutoOff, Fwmark, Hooks, Routes};
 
+use super::dns::Dns;
 use super::error::{ErrorKind, SystemError};
 use super::facts::{Facts, RouteFact};
+use super::filter::{Filter, KillSwitch};
 use super::hooks::{Hook, HookEnvironment, HookStage};
 use super::operation::{Family, Link, Operation, Route, TABLE_MAIN, Target};
 use super::policy::Policy;
@@ -78,9 +80,15 @@ impl Plan {
             .collect();
         let policy =
             Policy::choose(spec, &defaults, facts, running.and_then(|p| p.policy.as_ref()))?;
+        // Kept across reloads, though the setting is seen as honoured then.
+        let honours = |p: &Policy| p.marks_answers(facts) && facts.nftables;
+        let before = running.is_some_and(|p| p.operations.contains(&Operation::HonourMarks));
+        if policy.as_ref().is_some_and(honours) && (before || !facts.marks_honoured) {
+            operations.push(Operation::HonourMarks);
+        }
         if let Some(policy) = &policy {
             operations.extend(policy.operations(&link));
-            policy.warn(facts, &mut warnings);
+            policy.warn(spec, facts, &mut warnings);
         }
 
         let mut routes = device_routes(spec, &link, &allowed);
@@ -99,6 +107,20 @@ impl Plan {
         warn_of_overlaps(&routes, facts, &mut warnings);
         warn_of_loops(spec, &routes, facts, &mut warnings);
         operations.extend(routes.into_iter().map(Operation::AddRoute));
+
+        if !spec.dns.is_empty() {
+            warn_of_name_servers(spec, &allowed, &mut warnings);
+            // Last, when they can be reached.
+            operations.push(Operation::SetDns(Box::new(Dns {
+                interface: spec.name.clone(),
+                servers: spec.dns.clone(),
+                resolver: facts.resolver,
+            })));
+        }
+        if let Some(filter) = filter(spec, policy.as_ref(), &allowed, facts, &mut warnings)? {
+            // First up and last down, so that nothing leaks on the way.
+            operations.insert(0, Operation::SetFilter(Box::new(filter)));
+        }
 
         let fwmark = policy.as_ref().map(|p| p.mark).or(match spec.fwmark {
             Fwmark::Mark(mark) => Some(mark),
@@ -133,10 +155,23 @@ impl Plan {
                         link.index = index;
                     }
                 }
-                Operation::AddRule(_) | Operation::RemoveRule(_) | Operation::RunHook(_) => {}
+                Operation::AddRule(_)
+                | Operation::RemoveRule(_)
+                | Operation::SetFilter(_)
+                | Operation::RemoveFilter(_)
+                | Operation::HonourMarks
+                | Operation::IgnoreMarks
+                | Operation::SetDns(_)
+                | Operation::RestoreDns { .. }
+                | Operation::RunHook(_) => {}
             }
         }
         self
+    }
+
+    /// Whether a packet filter of ours stands.
+    pub fn has_filter(&self) -> bool {
+        self.operations.iter().any(|operation| matches!(operation, Operation::SetFilter(_)))
     }
 
     /// The hooks of one stage as operations; `port` is the bound UDP port, 0 if none yet.
@@ -238,6 +273,55 @@ fn device_routes(spec: &InterfaceSpec, link: &Link, allowed: &[IpNet]) -> Vec<Ro
         .collect()
 }
 
+/// What is asked of the packet filter, `None` for nothing.
+fn filter(
+    spec: &InterfaceSpec,
+    policy: Option<&Policy>,
+    allowed: &[IpNet],
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Filter>, SystemError> {
+    let mark = policy.filter(|policy| policy.marks_answers(facts)).map(|policy| policy.mark);
+    let policy = policy.filter(|policy| policy.kill_switch);
+    let clamp = spec.mss_clamp == AutoOff::Auto;
+    if !facts.nftables {
+        return match policy {
+            Some(_) => Err(SystemError::new(
+                ErrorKind::Unsupported,
+                "the kill switch of a default route needs nf_tables, which this kernel has not",
+            )
+            .with_remedy("load the module nf_tables, or set interface.kill_switch to off")),
+            None => {
+                if clamp {
+                    warnings.push(
+                        "segment sizes of forwarded connections stay as they are: this kernel \
+                         has no nf_tables (interface.mss_clamp: off says no more of it)"
+                            .to_owned(),
+                    );
+                }
+                Ok(None)
+            }
+        };
+    }
+    let kill_switch = policy.map(|policy| {
+        let networks = spec.addresses.iter().map(IpNet::trunc);
+        let inside = KillSwitch::inside(networks.chain(allowed.iter().copied()));
+        let outside = |ip: &&IpAddr| !inside.iter().any(|prefix| prefix.contains(*ip));
+        KillSwitch {
+            mark: policy.mark,
+            lan: spec.lan,
+            addresses: unique(&spec.addresses).map(|a| a.addr()).collect(),
+            dns: spec.dns.iter().filter(outside).copied().collect(),
+            inside: if spec.lan { inside } else { Vec::new() },
+        }
+    });
+    if kill_switch.is_none() && mark.is_none() && !clamp {
+        return Ok(None);
+    }
+    let clamp = clamp.then_some(spec.mtu);
+    Ok(Some(Filter { interface: spec.name.clone(), kill_switch, mark, clamp }))
+}
+
 /// Says who has a route.
 fn owner(fact: &RouteFact, facts: &Facts) -> String {
     let by = match fact.protocol {
@@ -336,6 +420,17 @@ fn is_link_local(prefix: &IpNet) -> bool {
     match prefix.addr() {
         IpAddr::V4(address) => address.is_link_local() || address.is_multicast(),
         IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    }
+}
+
+/// Warns of name servers that no peer carries.
+fn warn_of_name_servers(spec: &InterfaceSpec, allowed: &[IpNet], warnings: &mut Vec<String>) {
+    for server in &spec.dns {
+        if !allowed.iter().any(|prefix| prefix.contains(server)) {
+            warnings.push(format!(
+                "interface.dns {server} is in no peer's allowed_ips: it is asked outside the tunnel"
+            ));
+        }
     }
 }
 

@@ -8,8 +8,8 @@
 //! With the kill switch the table also holds an unreachable default route of the worst metric.
 //! It and the rules outlive the interface and the daemon, so that nothing falls back to the
 //! machine's own default route when the tunnel dies, in the family that has no tunnel either.
-//! What a route cannot stop (hosts on networks of this machine, datagrams with a forged mark)
-//! is for a packet filter: its operation joins [`Operation`] beside these.
+//! What a route cannot stop (hosts on networks of this machine, more specific routes that the
+//! network announces) the packet filter does: see [`super::filter`].
 
 use serde::{Deserialize, Serialize};
 use stadium_config::{Fwmark, Routes, Switch};
@@ -126,8 +126,14 @@ impl Policy {
         operations
     }
 
-    pub(super) fn warn(&self, facts: &Facts, warnings: &mut Vec<String>) {
-        if facts.strict_reverse_path && self.families.iter().any(|(f, _)| *f == Family::V4) {
+    /// Whether the peers' datagrams have to be marked: a strict `rp_filter`, which IPv6 has not,
+    /// asks for the way back, and without the mark that would lead into the tunnel.
+    pub(super) fn marks_answers(&self, facts: &Facts) -> bool {
+        facts.strict_reverse_path && self.families.iter().any(|(f, _)| *f == Family::V4)
+    }
+
+    pub(super) fn warn(&self, spec: &InterfaceSpec, facts: &Facts, warnings: &mut Vec<String>) {
+        if self.marks_answers(facts) && !facts.nftables {
             warnings.push(
                 "rp_filter is strict (1): answers of peers may be dropped under a default route; \
                  set net.ipv4.conf.all.rp_filter and that of the outer interface to 2"
@@ -145,11 +151,27 @@ impl Policy {
             }
         }
         if self.kill_switch {
-            warnings.push(
-                "the kill switch works by routing: networks this machine is attached to, or has \
-                 a route of their own for, stay reachable outside the tunnel"
-                    .to_owned(),
-            );
+            if spec.lan {
+                warnings.push(
+                    "interface.lan is on: private ranges that are not the tunnel's own stay \
+                     outside it, in the open"
+                        .to_owned(),
+                );
+            } else {
+                warnings.push(
+                    "the kill switch lets nothing out beside the tunnel: networks this machine \
+                     is attached to are cut off, with SSH and name servers there; \
+                     interface.lan: on leaves private ranges open"
+                        .to_owned(),
+                );
+            }
+            if spec.dns.is_empty() {
+                warnings.push(
+                    "interface.dns names no server: name servers that are not reached through \
+                     the tunnel answer no more"
+                        .to_owned(),
+                );
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use stadium_config::{Fwmark, HookTrust, Hooks, PeerFile, Routes, Switch};
+use stadium_config::{AutoOff, Fwmark, HookTrust, Hooks, PeerFile, Routes, Switch};
 
 use super::operation::Link;
 
@@ -27,6 +27,12 @@ pub struct InterfaceSpec {
     pub fwmark: Fwmark,
     /// `interface.kill_switch`.
     pub kill_switch: Switch,
+    /// `interface.lan`.
+    pub lan: bool,
+    /// `interface.dns`.
+    pub dns: Vec<IpAddr>,
+    /// `interface.mss_clamp`.
+    pub mss_clamp: AutoOff,
     /// The known addresses of the peers, to notice tunnels that would carry themselves.
     pub endpoints: Vec<IpAddr>,
     /// `interface.hooks`.
@@ -49,6 +55,9 @@ impl InterfaceSpec {
             routes: Routes::default(),
             fwmark: Fwmark::default(),
             kill_switch: Switch::default(),
+            lan: false,
+            dns: Vec::new(),
+            mss_clamp: AutoOff::Off,
             endpoints: Vec::new(),
             hooks: Hooks::default(),
             hook_trust: HookTrust::NotAFile,
@@ -69,6 +78,9 @@ impl InterfaceSpec {
             routes: interface.routes,
             fwmark: interface.fwmark,
             kill_switch: interface.kill_switch,
+            lan: interface.lan,
+            dns: interface.dns.clone(),
+            mss_clamp: interface.mss_clamp,
             endpoints,
             hooks: interface.hooks.clone(),
             hook_trust: file.hook_trust,

@@ -111,7 +111,13 @@ impl StateFile {
     }
 
     /// Writes the first state of this process, which must be the only one of its interface.
-    pub(super) fn create(path: &Path, interface: &str) -> Result<Self, SystemError> {
+    ///
+    /// `undo` is what it takes over of a killed one.
+    pub(super) fn create(
+        path: &Path,
+        interface: &str,
+        undo: Vec<Operation>,
+    ) -> Result<Self, SystemError> {
         let file = Self {
             path: path.to_owned(),
             state: State {
@@ -120,7 +126,7 @@ impl StateFile {
                 index: 0,
                 process: ProcessId::own(),
                 namespace: namespace(),
-                undo: Vec::new(),
+                undo,
                 files: Vec::new(),
             },
         };
@@ -173,6 +179,11 @@ impl StateFile {
         let before = self.state.undo.len();
         self.state.undo.retain(|u| u != undo);
         if self.state.undo.len() == before { Ok(()) } else { self.write() }
+    }
+
+    /// Whether something outlives this process that is still to be undone.
+    pub fn holds_something(&self) -> bool {
+        !self.state.undo.is_empty()
     }
 
     /// Removes the file: nothing is left.
@@ -273,7 +284,7 @@ mod tests {
     #[test]
     fn notes_what_outlives_before_it_is_done_and_strikes_it_out() {
         let path = path("notes");
-        let mut file = StateFile::create(&path, "stadium0").unwrap();
+        let mut file = StateFile::create(&path, "stadium0", Vec::new()).unwrap();
         let rule = Rule { family: Family::V4, priority: 9, kind: RuleKind::SuppressDefault };
         file.before(&Operation::AddRule(rule)).unwrap();
         file.add_file(Path::new("/run/stadium/stadium0.sock")).unwrap();
@@ -302,7 +313,7 @@ mod tests {
         let path = path("nonsense");
         fs::write(&path, "{\"version\": 1, \"undo\": \"rm -rf\"}").unwrap();
         assert!(matches!(find(&path).unwrap(), Found::Nothing));
-        StateFile::create(&path, "stadium0").unwrap();
+        StateFile::create(&path, "stadium0", Vec::new()).unwrap();
         assert!(matches!(find(&path).unwrap(), Found::Alive(_)));
     }
 }

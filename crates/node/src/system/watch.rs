@@ -11,10 +11,13 @@ use ipnet::IpNet;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::error::SystemError;
 use super::facts::LinkFact;
+use super::filter;
 use super::netlink::{address_fact, link_fact, route_fact, rule_fact};
 use super::operation::Family;
 
@@ -63,6 +66,8 @@ pub enum NetworkEvent {
         /// Whether it is one of ours.
         ours: bool,
     },
+    /// A table of the packet filter was removed, by whomever.
+    FilterRemoved,
     /// Events were lost: whatever was read before may be wrong.
     Lost,
 }
@@ -115,6 +120,7 @@ pub fn watch() -> Result<NetworkEvents, SystemError> {
     let (connection, handle, mut notices) = rtnetlink::new_multicast_connection(&groups)
         .map_err(|e| SystemError::from_io("watch the network by netlink", &e))?;
     let (sender, events) = mpsc::channel(WAITING);
+    let filters = watch_filters(sender.clone());
     let task = tokio::spawn(async move {
         // Without a handle the connection would end.
         let _handle = handle;
@@ -144,9 +150,41 @@ pub fn watch() -> Result<NetworkEvents, SystemError> {
         tokio::select! {
             () = connection => {}
             () = drain => {}
+            () = filters => {}
         }
     });
     Ok(NetworkEvents { events, task })
+}
+
+/// Tells of tables of the packet filter that go. Where the kernel does not tell us, it waits for
+/// ever: then only our own look finds out.
+async fn watch_filters(sender: mpsc::Sender<NetworkEvent>) {
+    let opened = filter::notices().map_err(|errno| errno.to_string()).and_then(|socket| {
+        // safe for what owns its descriptor and keeps it, as `OwnedFd` does; the new name of it
+        // is an unsafe one since a type of the caller's might not
+        #[expect(deprecated, reason = "its successor is unsafe, for other types than this one")]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE);
+        socket.map_err(|error| error.to_string())
+    });
+    let socket = match opened {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::debug!("changes of the packet filter go unnoticed: {error}");
+            return std::future::pending().await;
+        }
+    };
+    loop {
+        let Ok(mut ready) = socket.readable().await else { return std::future::pending().await };
+        match filter::is_removal(socket.get_ref()) {
+            Ok(true) => {
+                // a full queue ends in a look at everything anyhow
+                let _ = sender.try_send(NetworkEvent::FilterRemoved);
+            }
+            Ok(false) => {}
+            Err(_) => return std::future::pending().await,
+        }
+        ready.clear_ready();
+    }
 }
 
 /// Reads a notice; `None` for what nobody asked about.

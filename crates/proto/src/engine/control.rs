@@ -3,7 +3,7 @@
 use super::{
     Engine, Event, Now, OpenedNotice, Output,
     peer::{Candidate, Peer, Purpose, SentPing},
-    sessions::send_control,
+    sessions::{send_control, send_padded},
 };
 use crate::{
     drop::DropReason,
@@ -141,11 +141,20 @@ impl Engine {
         let life = self.settings.timers.pending;
         let Some(peer) = self.peer_mut(id) else { return };
         let is_current = peer.current.as_ref().is_some_and(|s| s.index == notice.index);
-        let same = peer.cell.endpoint().is_some_and(|e| e.remote == notice.remote);
-        if !is_current || same {
+        if !is_current {
             return;
         }
         let endpoint = Endpoint { remote: notice.remote, local: notice.local };
+        if let Some(known) = peer.cell.endpoint()
+            && known.remote == notice.remote
+        {
+            // the peer is where it was and speaks to another address of this node: it expects
+            // answers from there (a frame of old was not the highest of its lane)
+            if !known.answers_from(notice.local.map(|local| local.ip)) {
+                peer.cell.set_endpoint(Some(endpoint));
+            }
+            return;
+        }
         match &mut peer.candidate {
             Some(candidate) if candidate.endpoint.remote == notice.remote => {}
             other => {
@@ -198,6 +207,36 @@ impl Engine {
         if !self.send_ping(now, id, Purpose::User(token), out) {
             out.event(Event::PingLost { peer: id, token });
             self.start_handshake(now, id, out);
+        }
+        self.reschedule(id, now.instant);
+    }
+
+    pub(super) fn handle_probe(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        size: u16,
+        token: u64,
+        out: &mut dyn Output,
+    ) {
+        let ping = self.random_u64();
+        let sent = self.peer_mut(id).is_some_and(|peer| {
+            let Some(endpoint) = peer.cell.endpoint() else { return false };
+            let Some(session) = peer.usable(now.instant).filter(|s| s.noise.is_off()) else {
+                return false;
+            };
+            let tx = Arc::clone(&session.tx);
+            let control = Control::Ping { id: ping };
+            let size = usize::from(size);
+            if !send_padded(&peer.cell, &tx, &control, size, &endpoint, now.instant, out) {
+                return false;
+            }
+            let purpose = Purpose::User(token);
+            peer.remember_ping(SentPing { id: ping, at: now.instant, purpose });
+            true
+        });
+        if !sent {
+            out.event(Event::PingLost { peer: id, token });
         }
         self.reschedule(id, now.instant);
     }

@@ -76,10 +76,33 @@ impl Engine {
             let last = peer.open_requests.last().map(|r| r.sent_at.saturating_add(pause));
             let soonest = last.map_or(now.instant, |at| at.max(now.instant));
             if moves || soonest == now.instant {
-                attempt.next_at = attempt.next_at.min(soonest);
-                attempt.hurried = true;
+                attempt.hurry(soonest);
             }
         } else if wants {
+            self.start_handshake(now, id, out);
+        }
+        self.reschedule(id, now.instant);
+    }
+
+    pub(super) fn handle_next_address(&mut self, id: PeerId, remote: SocketAddr) {
+        if let Some(peer) = self.peer(id)
+            && peer.cell.endpoint().is_none_or(|endpoint| endpoint.remote != remote)
+        {
+            peer.cell.set_endpoint(Some(Endpoint::to(remote)));
+        }
+    }
+
+    pub(super) fn handle_path_changed(&mut self, now: Now, id: PeerId, out: &mut dyn Output) {
+        let pause = self.settings.timers.retry[0];
+        let Some(peer) = self.peer_mut(id) else { return };
+        let wants = peer.attempt.is_some() || peer.usable(now.instant).is_some();
+        if !wants || peer.is_anonymous() {
+            return;
+        }
+        let last = peer.open_requests.last().map(|r| r.sent_at.saturating_add(pause));
+        if let Some(attempt) = &mut peer.attempt {
+            attempt.hurry(last.map_or(now.instant, |at| at.max(now.instant)));
+        } else {
             self.start_handshake(now, id, out);
         }
         self.reschedule(id, now.instant);
@@ -109,6 +132,7 @@ impl Engine {
             hybrid: false,
             force_hybrid: false,
             hurried: false,
+            saved: Duration::ZERO,
         });
         self.send_scheduled_request(now, id, out);
     }
@@ -136,7 +160,8 @@ impl Engine {
         let pause = timers.retry[(attempt.sent as usize).min(timers.retry.len() - 1)];
         attempt.sent += 1;
         attempt.retries = 0;
-        attempt.next_at = now.instant.saturating_add(pause).saturating_add(jitter);
+        let saved = core::mem::take(&mut attempt.saved);
+        attempt.next_at = now.instant.saturating_add(pause + jitter + saved);
         let (sent, hybrid) = (attempt.sent, attempt.hybrid);
         let hurried = core::mem::take(&mut attempt.hurried);
         if sent >= UNANSWERED_AFTER {
@@ -211,6 +236,7 @@ impl Engine {
                 peer.open_requests.push(OpenRequest {
                     index,
                     initiator,
+                    to: endpoint,
                     sent_at: now.instant,
                     with_cookie: cookie.is_some(),
                     retried: false,
@@ -299,6 +325,10 @@ impl Engine {
                 }
                 let request = peer.open_requests.remove(at);
                 peer.attempt = None;
+                // of several addresses that were tried this one is where the peer is
+                if peer.cell.endpoint().is_some_and(|e| e.remote != request.to.remote) {
+                    peer.cell.set_endpoint(Some(request.to));
+                }
                 // answers still under way to its repetitions would only displace the session, and
                 // what the peer sends under it would be lost
                 self.drop_open_requests(id);

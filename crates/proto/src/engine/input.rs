@@ -51,6 +51,17 @@ pub enum Input<'a> {
         /// Chosen by the caller.
         token: u64,
     },
+    /// A ping is wanted that is filled up to `size` bytes inside, at most to the session's limit:
+    /// its answer tells that the path carries as much. In a noisy session it is lost at once. Its
+    /// silence is no sign of the peer's.
+    Probe {
+        /// The peer.
+        peer: PeerId,
+        /// Frame and filler, in bytes.
+        size: u16,
+        /// Chosen by the caller.
+        token: u64,
+    },
     /// The address of a peer was resolved or configured anew.
     Endpoint {
         /// The peer.
@@ -58,6 +69,17 @@ pub enum Input<'a> {
         /// Its address.
         remote: SocketAddr,
     },
+    /// The next REQUEST goes to another of a peer's addresses; what goes on there is not hurried.
+    /// The answer to a REQUEST decides where the peer is reached, whichever it went to.
+    NextAddress {
+        /// The peer.
+        peer: PeerId,
+        /// The address to try.
+        remote: SocketAddr,
+    },
+    /// This node reaches a peer by another way now, such as from another local address: a
+    /// handshake begins at once, and the session goes on until the new one is confirmed.
+    PathChanged(PeerId),
     /// The address of a peer could not be found or reached.
     Unreachable {
         /// The peer.

@@ -135,12 +135,15 @@ impl Engine {
             Input::Opened(notice) => self.handle_opened(now, &notice, out),
             Input::Wanted(id) | Input::Connect(id) => self.handle_wanted(now, id, out),
             Input::Ping { peer, token } => self.handle_ping_wanted(now, peer, token, out),
+            Input::Probe { peer, size, token } => self.handle_probe(now, peer, size, token, out),
             Input::Endpoint { peer, remote } => self.handle_endpoint(now, peer, remote, out),
             Input::Unreachable { peer, error } => {
                 if let Some(peer) = self.peer_mut(peer) {
                     peer.last_error = Some(error);
                 }
             }
+            Input::NextAddress { peer, remote } => self.handle_next_address(peer, remote),
+            Input::PathChanged(peer) => self.handle_path_changed(now, peer, out),
             Input::SourceLost(peer) => self.handle_source_lost(peer),
             Input::QueueDepth(depth) => self.guard.measure_load(depth, now.instant),
             Input::NetworkChanged => self.handle_network_changed(now, out),

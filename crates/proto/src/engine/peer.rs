@@ -267,12 +267,27 @@ pub(super) struct Attempt {
     pub(super) force_hybrid: bool,
     /// Whether a new address brought the next REQUEST forward.
     pub(super) hurried: bool,
+    /// By how much, which the pause after it makes up for: other addresses make no more REQUESTs.
+    pub(super) saved: Duration,
+}
+
+impl Attempt {
+    /// Brings the next REQUEST forward to `soonest`.
+    pub(super) fn hurry(&mut self, soonest: Instant) {
+        self.hurried = true;
+        if soonest < self.next_at {
+            self.saved += self.next_at.saturating_since(soonest);
+            self.next_at = soonest;
+        }
+    }
 }
 
 /// A REQUEST that an answer may still come to.
 pub(super) struct OpenRequest {
     pub(super) index: u32,
     pub(super) initiator: Initiator,
+    /// Where it went.
+    pub(super) to: Endpoint,
     pub(super) sent_at: Instant,
     pub(super) with_cookie: bool,
     /// Whether a RETRY to it was followed.

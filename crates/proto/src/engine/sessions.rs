@@ -355,15 +355,48 @@ fn send_now(
     now: Instant,
     out: &mut dyn Output,
 ) -> bool {
+    let length = match tx.noise() {
+        None => frame.len(),
+        Some(noise) => noise.control_length(frame.len(), tx.payload_limit()),
+    };
+    send_filled(cell, tx, frame, length, to, now, out)
+}
+
+/// Seals a control frame with filler up to `size` bytes, or as far as the session allows, and
+/// sends it; returns false if the session has no counter left.
+pub(super) fn send_padded(
+    cell: &PeerCell,
+    tx: &TxSession,
+    control: &Control,
+    size: usize,
+    to: &Endpoint,
+    now: Instant,
+    out: &mut dyn Output,
+) -> bool {
+    let mut frame = [0; CONTROL_MAX];
+    let length = control.encode(&mut frame);
+    let size = size.min(tx.payload_limit()).max(length);
+    send_filled(cell, tx, &frame[..length], size, to, now, out)
+}
+
+/// Seals a frame that is filled up to `length` bytes, and sends it.
+fn send_filled(
+    cell: &PeerCell,
+    tx: &TxSession,
+    frame: &[u8],
+    length: usize,
+    to: &Endpoint,
+    now: Instant,
+    out: &mut dyn Output,
+) -> bool {
     let Ok(counter) = tx.reserve(tx.control_lane(), 1) else { return false };
     let mut short = [0; CONTROL_MAX + OVERHEAD];
     let mut filled = Vec::new();
-    let datagram = match tx.noise() {
-        None => &mut short[..frame.len() + OVERHEAD],
-        Some(noise) => {
-            filled.resize(noise.control_length(frame.len(), tx.payload_limit()) + OVERHEAD, 0);
-            &mut filled[..]
-        }
+    let datagram = if length <= CONTROL_MAX {
+        &mut short[..length + OVERHEAD]
+    } else {
+        filled.resize(length + OVERHEAD, 0);
+        &mut filled[..]
     };
     datagram[HEADER..HEADER + frame.len()].copy_from_slice(frame);
     tx.seal(counter, 0, datagram);

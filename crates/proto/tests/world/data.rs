@@ -134,7 +134,7 @@ impl SimNode {
         let Opened { remote, local, highest, control } = opened;
         let moved = highest
             && session.is_current()
-            && session.peer().notices_move(remote, Instant::from_nanos(now));
+            && session.peer().notices_move(remote, local.map(|l| l.ip), Instant::from_nanos(now));
         let first = session.confirm();
         if !first && !moved && control.is_empty() {
             return;

@@ -83,8 +83,10 @@ impl Driver {
         let slot = peer.id().0;
         let control = if frame == Frame::Control { plaintext } else { &[] };
         let first = !found.is_confirmed() && found.confirm();
-        let moved =
-            opened.highest && found.is_current() && peer.notices_move(message.remote, now.instant);
+        let local = message.local.map(|local| local.ip);
+        let moved = opened.highest
+            && found.is_current()
+            && peer.notices_move(message.remote, local, now.instant);
         match frame {
             Frame::Noise => {}
             Frame::Stream => {

@@ -100,7 +100,8 @@ fn comes_up_and_goes_down_without_a_trace() {
         let index = tun("stadium0");
         let before = snapshot();
         let system = System::connect().unwrap();
-        let (mut state, cleared) = system.claim(&state_path("up"), "stadium0").await.unwrap();
+        let (mut state, cleared) =
+            system.claim(&state_path("up"), "stadium0", false).await.unwrap();
         assert_eq!(cleared, Vec::<String>::new());
         let spec = spec(
             index,
@@ -150,7 +151,8 @@ fn a_failure_is_rolled_back() {
         outer();
         let index = tun("stadium0");
         let system = System::connect().unwrap();
-        let (mut state, _) = system.claim(&state_path("rollback"), "stadium0").await.unwrap();
+        let (mut state, _) =
+            system.claim(&state_path("rollback"), "stadium0", false).await.unwrap();
         let spec = spec(index, &["10.7.0.1/24"], &["10.8.0.0/16", "10.9.0.0/16", "0.0.0.0/0"]);
         let plan = Plan::new(&spec, &system.facts().await.unwrap(), None).unwrap();
         // Somebody takes the prefix between planning and doing.
@@ -180,7 +182,7 @@ fn a_reload_touches_only_what_changed() {
         let index = tun("stadium0");
         let before = snapshot();
         let system = System::connect().unwrap();
-        let (mut state, _) = system.claim(&state_path("reload"), "stadium0").await.unwrap();
+        let (mut state, _) = system.claim(&state_path("reload"), "stadium0", false).await.unwrap();
         let old = spec(index, &["10.7.0.1/24", "fd07::1/64"], &["10.8.0.0/16", "10.9.0.0/16"]);
         let plan = Plan::new(&old, &system.facts().await.unwrap(), None).unwrap();
         let mut applied = system.apply(plan, &mut state).await.unwrap();
@@ -209,7 +211,7 @@ fn a_reload_touches_only_what_changed() {
             assert!(words.iter().any(|w| w == expected), "{expected} is not in {words:?}");
         }
         assert_eq!(system.missing(applied.plan()).await.unwrap(), []);
-        assert_eq!(state.state().undo.len(), 6, "two unreachable routes and four rules");
+        assert_eq!(state.state().undo.len(), 7, "two unreachable routes, four rules, a filter");
 
         // A reload that cannot be done leaves the former state.
         let standing = snapshot();
@@ -221,7 +223,7 @@ fn a_reload_touches_only_what_changed() {
         assert_eq!(error.kind, ErrorKind::Exists);
         ip("route del 10.66.0.0/16 dev eth0");
         assert_eq!(snapshot(), standing);
-        assert_eq!(state.state().undo.len(), 6);
+        assert_eq!(state.state().undo.len(), 7);
 
         // And back to where it began.
         let plan = Plan::new(&old, &system.facts().await.unwrap(), Some(applied.plan())).unwrap();
@@ -244,14 +246,14 @@ fn what_a_killed_daemon_left_is_cleared_and_a_living_one_is_left_alone() {
         let system = System::connect().unwrap();
         let path = state_path("killed");
         let socket = path.with_extension("sock");
-        let (mut state, _) = system.claim(&path, "stadium0").await.unwrap();
+        let (mut state, _) = system.claim(&path, "stadium0", false).await.unwrap();
         state.add_file(&socket).unwrap();
         std::fs::write(&socket, "").unwrap();
         let spec = spec(index, &["10.7.0.1/24"], &["10.8.0.0/16", "0.0.0.0/0"]);
         let plan = Plan::new(&spec, &system.facts().await.unwrap(), None).unwrap();
         system.apply(plan, &mut state).await.unwrap();
 
-        let error = system.claim(&path, "stadium0").await.unwrap_err();
+        let error = system.claim(&path, "stadium0", false).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Running);
         let pid = std::process::id();
         assert_eq!(system.clear_leftovers(&path).await.unwrap(), Leftovers::Running { pid });
@@ -274,7 +276,7 @@ fn what_a_killed_daemon_left_is_cleared_and_a_living_one_is_left_alone() {
         let Leftovers::Cleared(lines) = system.clear_leftovers(&path).await.unwrap() else {
             panic!("it was killed");
         };
-        assert_eq!(lines.len(), 7, "{lines:?}");
+        assert_eq!(lines.len(), 8, "{lines:?}");
         assert!(!socket.exists() && !path.exists());
         assert_eq!(snapshot(), before);
         assert_eq!(system.clear_leftovers(&path).await.unwrap(), Leftovers::Nothing);
@@ -327,7 +329,7 @@ fn an_interface_that_is_gone_or_elsewhere_comes_down_quietly() {
         let before = snapshot();
         let index = tun("stadium0");
         let system = System::connect().unwrap();
-        let (mut state, _) = system.claim(&state_path("moved"), "stadium0").await.unwrap();
+        let (mut state, _) = system.claim(&state_path("moved"), "stadium0", false).await.unwrap();
         let spec = spec(index, &["10.7.0.1/24", "fd07::1/64"], &["10.8.0.0/16", "0.0.0.0/0"]);
         let plan = Plan::new(&spec, &system.facts().await.unwrap(), None).unwrap();
         let mut applied = system.apply(plan, &mut state).await.unwrap();
@@ -360,7 +362,7 @@ fn an_interface_that_is_gone_or_elsewhere_comes_down_quietly() {
         let facts = system.facts().await.unwrap();
         let plan = Plan::new(&spec, &facts, Some(applied.plan())).unwrap();
         let executed = system.reconcile(&mut applied, plan, &mut state).await.unwrap();
-        assert_eq!(executed.len(), 6, "rules and unreachable routes go: {executed:?}");
+        assert_eq!(executed.len(), 7, "rules, unreachable routes and the filter go: {executed:?}");
         assert_eq!(system.take_down(applied, &mut state).await, []);
         state.remove().unwrap();
         other.kill().unwrap();
@@ -458,7 +460,7 @@ fn many_routes_come_and_go_fast() {
     in_namespace(|| async {
         let index = tun("stadium0");
         let system = System::connect().unwrap();
-        let (mut state, _) = system.claim(&state_path("many"), "stadium0").await.unwrap();
+        let (mut state, _) = system.claim(&state_path("many"), "stadium0", false).await.unwrap();
         let mut spec = spec(index, &["10.255.0.1/32"], &[]);
         spec.allowed_ips = (0..10_000)
             .map(|n: u16| {

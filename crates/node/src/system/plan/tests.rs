@@ -1,5 +1,6 @@
 use stadium_config::{HookTrust, Switch};
 
+use super::super::dns::Resolver;
 use super::super::facts::{AddressFact, LinkFact, RuleFact};
 use super::*;
 
@@ -46,6 +47,9 @@ fn facts() -> Facts {
         ipv6: true,
         without_ipv6: Vec::new(),
         strict_reverse_path: false,
+        marks_honoured: false,
+        nftables: true,
+        resolver: Resolver::File,
     }
 }
 
@@ -82,8 +86,11 @@ fn two_hosts() {
 fn a_default_route_gets_policy_routing_and_a_kill_switch() {
     let spec = spec(&["10.7.0.1/32"], &["0.0.0.0/0"]);
     let plan = Plan::new(&spec, &facts(), None).unwrap();
+    let text = plan.to_string();
+    let (filter, rest): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| line.starts_with("  ") || line.contains("nftables"));
     assert_eq!(
-        plan.to_string(),
+        rest.join("\n") + "\n",
         "mark own datagrams 0xca9f\n\
          create interface stadium0\n\
          set stadium0 mtu 1420\n\
@@ -97,8 +104,51 @@ fn a_default_route_gets_policy_routing_and_a_kill_switch() {
          add rule IPv6 priority 32764 lookup main suppress_prefixlength 0\n\
          add rule IPv6 priority 32765 not fwmark 0xca9f lookup 51871\n"
     );
+    assert!(matches!(plan.operations[0], Operation::SetFilter(_)), "before anything else");
+    assert_eq!(filter[0], "set nftables table inet stadium-stadium0 (kill switch)");
+    for rule in [
+        "  guard iifname != \"stadium0\" ip daddr 10.7.0.1 fib saddr type != local counter drop",
+        "  out meta mark 0x0000ca9f meta l4proto udp accept",
+        "  out counter reject with icmpx admin-prohibited",
+    ] {
+        assert!(filter.contains(&rule), "{filter:#?}");
+    }
+    assert_eq!(plan.warnings.len(), 2, "{:?}", plan.warnings);
+    assert!(plan.warnings[0].contains("cut off, with SSH and name servers there"));
+    assert!(plan.warnings[1].contains("interface.dns names no server"));
+}
+
+#[test]
+fn without_nf_tables_a_kill_switch_is_refused_and_a_clamp_left_out() {
+    let facts = Facts { nftables: false, ..facts() };
+    let error = Plan::new(&spec(&[], &["0.0.0.0/0"]), &facts, None).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    assert!(error.to_string().contains("set interface.kill_switch to off"), "{error}");
+    let clamped = InterfaceSpec { mss_clamp: AutoOff::Auto, ..spec(&[], &[]) };
+    let plan = Plan::new(&clamped, &facts, None).unwrap();
+    assert!(!plan.has_filter());
+    assert!(plan.warnings[0].contains("segment sizes"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn name_servers_come_last_and_are_said_where_no_peer_carries_them() {
+    let servers = vec!["10.7.0.1".parse().unwrap(), "198.51.100.53".parse().unwrap()];
+    let spec = InterfaceSpec { dns: servers, ..spec(&[], &["10.7.0.0/24"]) };
+    let plan = Plan::new(&spec, &facts(), None).unwrap();
+    let last = plan.operations.last().unwrap().to_string();
+    assert_eq!(last, "set name servers 10.7.0.1, 198.51.100.53 by /etc/resolv.conf");
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
-    assert!(plan.warnings[0].contains("kill switch works by routing"));
+    assert!(plan.warnings[0].contains("198.51.100.53 is in no peer's allowed_ips"));
+}
+
+#[test]
+fn what_replaces_what() {
+    let clamp = |mtu| InterfaceSpec { mtu, mss_clamp: AutoOff::Auto, ..spec(&[], &[]) };
+    let plan = |spec: &InterfaceSpec| Plan::new(spec, &facts(), None).unwrap();
+    let (old, new) = (plan(&clamp(1420)), plan(&clamp(1300)));
+    assert!(new.operations[0].replaces(&old.operations[0]), "the filter");
+    assert!(new.operations[1].replaces(&old.operations[1]), "the MTU");
+    assert!(!new.operations[0].replaces(&old.operations[1]));
 }
 
 #[test]
@@ -247,4 +297,21 @@ fn without_ipv6_its_routes_are_left_out_and_its_addresses_refused() {
     assert!(plan.warnings.iter().any(|w| w.contains("are left out, 1 in all")));
     let error = Plan::new(&spec(&["fd07::1/64"], &[]), &facts, None).unwrap_err();
     assert!(error.to_string().contains("cannot have the address fd07::1/64: IPv6 is switched off"));
+}
+
+#[test]
+fn a_strict_reverse_path_is_shown_the_mark_and_the_setting_is_kept_across_reloads() {
+    let strict = Facts { strict_reverse_path: true, ..facts() };
+    let spec = spec(&[], &["0.0.0.0/0"]);
+    let plan = Plan::new(&spec, &strict, None).unwrap();
+    let text = plan.to_string();
+    assert!(text.contains("mark meta l4proto udp socket mark 0x0000ca9f meta mark set 0x0000ca9f"));
+    assert!(text.contains("set net.ipv4.conf.all.src_valid_mark 1\n"), "{text}");
+    assert!(!plan.warnings.iter().any(|w| w.contains("rp_filter")), "{:?}", plan.warnings);
+    let set = Facts { marks_honoured: true, ..strict.clone() };
+    assert_eq!(Plan::new(&spec, &set, Some(&plan)).unwrap(), plan, "a reload");
+    // set by somebody else it is not ours to take back
+    let plan = Plan::new(&spec, &set, None).unwrap();
+    assert!(!plan.operations.contains(&Operation::HonourMarks));
+    assert!(!Plan::new(&spec, &facts(), None).unwrap().to_string().contains("valid_mark"));
 }

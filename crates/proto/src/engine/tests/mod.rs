@@ -4,6 +4,7 @@ mod early;
 mod guests;
 mod judge;
 mod lifecycle;
+mod moving;
 mod noise;
 
 use super::{DatagramClass, Engine, Event, Now, Output, PeerConfig, Settings};
