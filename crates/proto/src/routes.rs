@@ -216,7 +216,7 @@ mod tests {
                     };
                     table.push((net.unwrap().trunc(), value));
                 }
-                0 | 1 | 2 if !table.is_empty() => {
+                0..=2 if !table.is_empty() => {
                     table.remove(random() as usize % table.len());
                 }
                 _ => {
