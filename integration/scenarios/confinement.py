@@ -106,7 +106,7 @@ def helper_killed(lab):
     contains(refused.err, "helper is gone", "what `reload` says")
     contains(refused.err, "nothing has changed", "and that nothing changed")
     traffic.must_reach(a.host, b.v4)
-    a.down(check=None)
+    contains(a.down().err, "the daemon had left it", "what `down` says of what it cleared itself")
     until("the interface is gone", lambda: "stadium0" not in a.host.interfaces(), timeout=5)
     equal(a.host.snapshot(), before, "the namespace after down")
 

@@ -52,7 +52,10 @@ def calls(lab):
         failing = [Failing(node, where) for node in (a, b)]
         traffic.tcp_exchange(a.host, b.host, b.v4, size=2 << 20, timeout=60)
         lost = traffic.ping(a.host, b.v4, count=300, interval=0.005, wait=2)
+        # without payload there would be none
+        pinging = traffic.Pinging(a.host, b.v4)
         until(f"two rekeys under {name}", lambda h=handshakes: a.peer(b)["handshakes"] >= h + 2, timeout=20)
+        pinging.stop()
         struck = [each.stop() for each in failing]
         for node, counts in zip((a, b), struck):
             at_least(sum(counts.values()), 2, f"calls of {node.label} that failed with {name}: {counts}")

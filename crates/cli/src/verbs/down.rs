@@ -59,6 +59,10 @@ fn end(mut client: Client, place: &Place) -> Result<(), Failure> {
         None => closes_within(&mut client, &place.socket, END),
     };
     if ended {
+        // nothing, unless the daemon could not remove what it had added
+        for line in stadium_node::clear_leftovers(&place.socket)? {
+            output::message(&format!("{}: the daemon had left it: {line}", place.name));
+        }
         return Ok(());
     }
     Err(Failure::failed(format!(

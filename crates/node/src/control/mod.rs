@@ -381,7 +381,8 @@ impl Control {
         self.pings.end_all();
         let post_down = self.applied.plan().hooks(HookStage::PostDown, self.outbox.bound.port());
         self.workers.stop();
-        for error in self.system.take_down(self.applied, &mut self.state).await {
+        let left = self.system.take_down(self.applied, &mut self.state).await;
+        for error in &left {
             tracing::warn!("while going down: {error}");
         }
         // the interface goes with its last queue
@@ -389,10 +390,15 @@ impl Control {
         drop(self.outbox);
         // of these stages no failure comes back
         let _ = self.system.run_hooks(&post_down).await;
-        if let Err(error) = self.state.remove() {
-            tracing::warn!("while going down: {error}");
+        if left.is_empty() {
+            if let Err(error) = self.state.remove() {
+                tracing::warn!("while going down: {error}");
+            }
+            tracing::info!("{name} is down");
+        } else {
+            // the state file says what stands: whoever may remove it finds it there
+            tracing::warn!("{name} is down, and not all is removed: `stadium down` clears it");
         }
-        tracing::info!("{name} is down");
     }
 }
 
