@@ -1,8 +1,8 @@
 //! Which peer an inner address belongs to: longest match over all allowed IPs.
 //!
 //! The table is immutable: control builds a new one and publishes it. Nested prefixes are
-//! flattened into disjoint ranges ([`ranges`]), and those are folded into a compressed trie
-//! ([`trie`]): a look-up visits at most 6 nodes for IPv4 and 22 for IPv6, however many prefixes
+//! flattened into disjoint ranges (`ranges`), and those are folded into a compressed trie
+//! (`trie`): a look-up visits at most 6 nodes for IPv4 and 22 for IPv6, however many prefixes
 //! there are, and 2 or 3 in tables as people write them.
 
 mod ranges;
